@@ -1,0 +1,1 @@
+"""What should happen: workflows, their steps and policies, built and checked."""

@@ -1,0 +1,283 @@
+"""The one builder of workflows: fluent, or with decorators."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, Self, TypeVar, Unpack, overload
+
+from flux.definition.checks import function_problem, graph_problems, option_problems
+from flux.definition.policy import Duration, Retry, retry_policy, seconds
+from flux.definition.step import Handler, StepDefinition, StepOptions
+from flux.definition.workflow import (
+    InputValidator,
+    WorkflowDefinition,
+    WorkflowDescriptor,
+    data_type_problem,
+    input_type_problem,
+)
+from flux.errors import DefinitionError
+
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+
+class Step:
+    """A declared step: callable as its handler was; takes a compensator and a verifier."""
+
+    def __init__(self, workflow: "Workflow", name: str, handler: Handler, options: Any) -> None:
+        self.workflow = workflow
+        self.name = name
+        self.handler = handler
+        self.options: dict[str, Any] = dict(options)
+
+    def __call__(self, ctx: Any) -> Any:
+        return self.handler(ctx)
+
+    def __repr__(self) -> str:
+        return f"<Step {self.name!r} of {self.workflow.name!r}>"
+
+    @overload
+    def compensate(self, function: HandlerT, /) -> HandlerT: ...
+    @overload
+    def compensate(
+        self, /, *, retries: int | Retry = ..., timeout: Duration | None = ...
+    ) -> Callable[[HandlerT], HandlerT]: ...
+    def compensate(
+        self,
+        function: Any = None,
+        /,
+        *,
+        retries: Any = None,
+        timeout: Any = None,
+    ) -> Any:
+        """Declare what undoes the step; the decorated function stays a plain function."""
+        if function is None:
+            return lambda decorated: self._compensate(decorated, retries, timeout)
+        return self._compensate(function, retries, timeout)
+
+    def verify(self, function: HandlerT, /) -> HandlerT:
+        """Declare what tells, after an interruption, whether this at-most-once step has acted."""
+        self._declare("verify", function)
+        return function
+
+    def _compensate(self, function: HandlerT, retries: Any, timeout: Any) -> HandlerT:
+        self._declare("compensate", function)
+        limits = {"compensate_retries": retries, "compensate_timeout": timeout}
+        self.options |= {name: limit for name, limit in limits.items() if limit is not None}
+        return function
+
+    def _declare(self, option: str, function: Handler) -> None:
+        self.workflow.refuse_changes()
+        if self.options.get(option) is not None:
+            problem = f"step {self.name!r} has a {option} function already"
+            raise DefinitionError(self.workflow.name, [problem])
+        self.options[option] = function
+
+
+class Workflow:
+    """Builds a workflow, step by step.
+
+    `input` and `data` may be attrs classes; `data` must be constructible without arguments.
+    `validate` gets the (typed) input and refuses it by raising or by returning False. An engine
+    builds the workflow when it is registered; after that it takes no more steps.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str = "1",
+        input: type | None = None,
+        data: type | None = None,
+        validate: InputValidator | None = None,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self._input = input
+        self._data = data
+        self._validate = validate
+        self._steps: list[Step] = []
+        self._built: WorkflowDefinition | None = None
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name!r} version {self.version!r}, {self.step_count} steps>"
+
+    @property
+    def step_count(self) -> int:
+        return len(self._steps)
+
+    def input(self, cls: type) -> Self:
+        """Type the input with an attrs class."""
+        self.refuse_changes()
+        self._input = cls
+        return self
+
+    def data(self, cls: type) -> Self:
+        """Type the data with an attrs class."""
+        self.refuse_changes()
+        self._data = cls
+        return self
+
+    def validate(self, function: InputValidator) -> Self:
+        """Check each input with `function`."""
+        self.refuse_changes()
+        self._validate = function
+        return self
+
+    @overload
+    def step(self, name: str, handler: Handler, /, **options: Unpack[StepOptions]) -> Self: ...
+    @overload
+    def step(self, handler: Handler, /) -> Step: ...
+    @overload
+    def step(
+        self, name: str | None = ..., /, **options: Unpack[StepOptions]
+    ) -> Callable[[Handler], Step]: ...
+    def step(self, first: Any = None, handler: Any = None, /, **options: Any) -> Any:
+        """Add a step: `@workflow.step`, `@workflow.step(retries=3)` or `.step("name", handler)`.
+
+        Options: `retries` (a number or a `Retry`), `timeout` (seconds an attempt), `when` (a
+        predicate), `commit`, `at_most_once`, `verify`, `compensate`, `compensate_retries`,
+        `compensate_timeout`, `unknown_on` (error types that leave the outcome unknown), `after`
+        (names; by default the step before), `description`.
+        """
+        _refuse_unknown(options, StepOptions.__annotations__, "step")
+        if handler is not None:
+            self._add(first, handler, options)
+            return self
+        if callable(first):
+            return self._add(_name_of(first), first, options)
+        return lambda decorated: self._add(first or _name_of(decorated), decorated, options)
+
+    @overload
+    def commit(self, name: str, handler: Handler, /, **options: Unpack[StepOptions]) -> Self: ...
+    @overload
+    def commit(self, handler: Handler, /) -> Step: ...
+    @overload
+    def commit(
+        self, name: str | None = ..., /, **options: Unpack[StepOptions]
+    ) -> Callable[[Handler], Step]: ...
+    def commit(self, first: Any = None, handler: Any = None, /, **options: Any) -> Any:
+        """Add a step that never runs again once it has succeeded; else as `step`."""
+        return self.step(first, handler, **{**options, "commit": True})
+
+    def build(self) -> WorkflowDefinition:
+        """The finished workflow; `DefinitionError` with all its problems if it makes no sense."""
+        if self._built is None:
+            self._built = self._build()
+        return self._built
+
+    def describe(self) -> WorkflowDescriptor:
+        """Name, version and steps as plain values."""
+        return self.build().describe()
+
+    def refuse_changes(self) -> None:
+        """Raise if the workflow was built already."""
+        if self._built is not None:
+            raise DefinitionError(self.name, ["it was built already; declare all steps before"])
+
+    def _add(self, name: str, handler: Handler, options: dict[str, Any]) -> Step:
+        self.refuse_changes()
+        plain = handler.handler if isinstance(handler, Step) else handler
+        step = Step(self, name, plain, options)
+        self._steps.append(step)
+        return step
+
+    def _build(self) -> WorkflowDefinition:
+        problems = [*self._own_problems(), *self._step_problems()]
+        if problems:
+            raise DefinitionError(str(self.name), problems)
+        steps = self._definitions()
+        problems = list(graph_problems(steps))
+        if problems:
+            raise DefinitionError(self.name, problems)
+        return WorkflowDefinition(
+            name=self.name,
+            version=self.version,
+            steps=steps,
+            input_type=self._input,
+            data_type=self._data,
+            validate=self._validate,
+        )
+
+    def _own_problems(self) -> list[str]:
+        texts = {"name": self.name, "version": self.version}
+        problems: list[str | None] = [
+            f"its {what} {text!r} is no printable text"
+            for what, text in texts.items()
+            if not isinstance(text, str) or not text.strip() or not text.isprintable()
+        ]
+        if self._input is not None:
+            problems.append(input_type_problem(self._input))
+        if self._data is not None:
+            problems.append(data_type_problem(self._data))
+        if self._validate is not None and (why := function_problem(self._validate, "the input")):
+            problems.append(f"validate: {why}")
+        return [problem for problem in problems if problem]
+
+    def _step_problems(self) -> list[str]:
+        return [
+            problem
+            for step in self._steps
+            for problem in option_problems(step.name, {**step.options, "handler": step.handler})
+        ]
+
+    def _definitions(self) -> tuple[StepDefinition, ...]:
+        before = [(), *((step.name,) for step in self._steps)]
+        return tuple(
+            _definition(step, before=source)
+            for step, source in zip(self._steps, before, strict=False)
+        )
+
+
+def create_workflow(name: str) -> Workflow:
+    """A new, empty `Workflow`, for people who come from the original."""
+    return Workflow(name)
+
+
+def _definition(step: Step, *, before: tuple[str, ...]) -> StepDefinition:
+    options = step.options
+    return StepDefinition(
+        name=step.name,
+        handler=step.handler,
+        after=_names(options.get("after", before)),
+        retries=_policy(options.get("retries")),
+        timeout=_limit(options.get("timeout")),
+        when=options.get("when"),
+        commit=options.get("commit", False),
+        at_most_once=options.get("at_most_once", False),
+        verify=options.get("verify"),
+        compensate=options.get("compensate"),
+        compensate_retries=_policy(options.get("compensate_retries")),
+        compensate_timeout=_limit(options.get("compensate_timeout")),
+        unknown_on=_tuple(options.get("unknown_on", ())),
+        description=options.get("description", ""),
+    )
+
+
+def _policy(given: int | Retry | None) -> Retry | None:
+    return None if given is None else retry_policy(given)
+
+
+def _limit(given: Duration | None) -> float | None:
+    return None if given is None else seconds(given)
+
+
+def _names(given: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+
+
+def _tuple(given: Any) -> tuple[Any, ...]:
+    return given if isinstance(given, tuple) else (given,)
+
+
+def _name_of(handler: Any) -> str:
+    name = getattr(handler, "__name__", None)
+    if not isinstance(name, str) or name == "<lambda>":
+        raise TypeError(f"{handler!r} has no name of its own; write step('name', handler)")
+    return name
+
+
+def _refuse_unknown(options: dict[str, Any], known: Any, verb: str) -> None:
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"
+            raise TypeError(f"{verb}() has no option {name!r}{hint}")

@@ -1,0 +1,114 @@
+"""What can be wrong with a workflow, found when it is built, all at once."""
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from flux.definition.graph import find_cycle
+from flux.definition.policy import retry_policy, seconds
+from flux.definition.step import StepDefinition
+from flux.errors import listing
+
+FUNCTIONS = ("handler", "when", "verify", "compensate")
+_RETRIES = ("retries", "compensate_retries")
+_TIMEOUTS = ("timeout", "compensate_timeout")
+_FLAGS = ("commit", "at_most_once")
+
+
+def option_problems(name: str, options: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the options of one step, each problem naming the step."""
+    told = f"step {name!r}"
+    yield from (f"{told}: {problem}" for problem in _name_problems(name))
+    for function in FUNCTIONS:
+        yield from (f"{told}: {p}" for p in _function_problems(function, options.get(function)))
+    for option in _RETRIES:
+        yield from (f"{told}: {p}" for p in _refusal(option, retry_policy, options.get(option, 0)))
+    for option in _TIMEOUTS:
+        yield from (f"{told}: {p}" for p in _timeout_problems(option, options.get(option)))
+    for option in _FLAGS:
+        if not isinstance(options.get(option, False), bool):
+            yield f"{told}: {option} is True or False, not {options[option]!r}"
+    yield from (f"{told}: {problem}" for problem in _policy_problems(options))
+
+
+def graph_problems(steps: Sequence[StepDefinition]) -> Iterator[str]:
+    """What is wrong with the steps taken together."""
+    names = Counter(step.name for step in steps)
+    if not steps:
+        yield "it has no steps; add one with @workflow.step"
+    yield from (
+        f"step {name!r} is declared {count} times; names are unique"
+        for name, count in names.items()
+        if count > 1
+    )
+    unknown = [
+        (step.name, source) for step in steps for source in step.after if source not in names
+    ]
+    for name, source in unknown:
+        yield f"step {name!r}: after={source!r} is no step; there are: {listing(names)}"
+    if not unknown and (cycle := find_cycle(steps)):
+        yield f"step {cycle[0]!r} waits for itself: {' -> '.join(cycle)}"
+
+
+def function_problem(function: object, argument: str) -> str | None:
+    """Why `function` cannot be called with one argument; None if it can."""
+    if not callable(function):
+        return f"{function!r} is no function"
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        return "it is a generator; use a plain or async function"
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return f"it must take one argument, {argument}: {inspect.signature(function)}"
+    except ValueError:  # a builtin without a signature
+        return None
+    return None
+
+
+def _name_problems(name: object) -> Iterator[str]:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        yield "a name is printable text that is not empty"
+
+
+def _function_problems(option: str, function: Callable[..., Any] | None) -> Iterator[str]:
+    if function is None and option != "handler":
+        return
+    problem = function_problem(function, "ctx")
+    if problem:
+        yield f"{option}: {problem}"
+
+
+def _refusal(option: str, convert: Callable[[Any], Any], given: object) -> Iterator[str]:
+    try:
+        convert(given)
+    except (ValueError, TypeError) as error:
+        yield f"{option}: {error}"
+
+
+def _timeout_problems(option: str, given: object) -> Iterator[str]:
+    if given is None:
+        return
+    refused = list(_refusal(option, seconds, given))
+    yield from refused
+    if not refused and seconds(given) == 0:  # type: ignore[arg-type]
+        yield f"{option}: it must be more than 0 seconds; None is for no limit"
+
+
+def _policy_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    if options.get("verify") is not None and not options.get("at_most_once"):
+        yield "verify is asked of steps with at_most_once=True alone"
+    needless = [name for name in ("compensate_retries", "compensate_timeout") if name in options]
+    if needless and options.get("compensate") is None:
+        yield f"{listing(needless)} without a compensator"
+    for error in _types(options.get("unknown_on", ())):
+        if not (isinstance(error, type) and issubclass(error, BaseException)):
+            yield f"unknown_on: {error!r} is no error type"
+    if isinstance(after := options.get("after", ()), Iterable):
+        yield from (f"after: {name!r} is no name" for name in after if not isinstance(name, str))
+    else:
+        yield f"after: {after!r} is neither a name nor a tuple of names"
+
+
+def _types(given: Any) -> tuple[Any, ...]:
+    return given if isinstance(given, tuple) else (given,)

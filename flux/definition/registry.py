@@ -1,0 +1,49 @@
+"""The workflows that an engine knows, by name and version."""
+
+from flux.definition.builder import Workflow
+from flux.definition.workflow import WorkflowDefinition
+from flux.errors import UnknownWorkflowError, WorkflowConflictError
+
+
+class Registry:
+    """Workflows by name and version; of one name, the one registered last is the newest."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, dict[str, WorkflowDefinition]] = {}
+
+    def register(self, workflow: Workflow | WorkflowDefinition) -> WorkflowDefinition:
+        """Build the workflow if need be and keep it.
+
+        Registering it again changes nothing. Another one of the same shape takes its place: only
+        its handlers and policies can differ. One of another shape is refused with
+        `WorkflowConflictError`, since instances of both would bear one version.
+        """
+        definition = workflow.build() if isinstance(workflow, Workflow) else workflow
+        if not isinstance(definition, WorkflowDefinition):
+            raise TypeError(
+                f"{workflow!r} is no Workflow; give one, or the name of a registered one"
+            )
+        versions = self._versions.setdefault(definition.name, {})
+        known = versions.get(definition.version)
+        if known is not None and known.shape != definition.shape:
+            raise WorkflowConflictError(definition.name, definition.version)
+        versions[definition.version] = definition
+        return definition
+
+    def find(self, workflow: Workflow | WorkflowDefinition | str) -> WorkflowDefinition:
+        """The definition meant: registered if it was not, or looked up by its name."""
+        return self.newest(workflow) if isinstance(workflow, str) else self.register(workflow)
+
+    def newest(self, name: str) -> WorkflowDefinition:
+        """The one registered last under this name, or `UnknownWorkflowError`."""
+        if name not in self._versions:
+            raise UnknownWorkflowError(name, self._versions)
+        return next(reversed(self._versions[name].values()))
+
+    def of_instance(self, name: str, version: str) -> WorkflowDefinition:
+        """The instance's own version where it is registered, otherwise the newest."""
+        return self._versions.get(name, {}).get(version) or self.newest(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._versions)

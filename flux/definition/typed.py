@@ -1,0 +1,134 @@
+"""Typed input and data: between the user's attrs classes and plain JSON values, by cattrs."""
+
+import functools
+from collections.abc import Mapping
+from datetime import time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import UUID
+
+import attrs
+from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.preconf.json import make_converter
+from cattrs.v import format_exception
+
+from flux.errors import InputError, NotJSONError
+
+
+@functools.cache
+def converter() -> Converter:
+    """The one converter: strict with plain values, at home with the usual richer ones."""
+    made = make_converter(forbid_extra_keys=True)
+    for plain in (str, int, bool, float):
+        made.register_structure_hook(plain, _exactly)
+    made.register_unstructure_hook(Decimal, str)
+    made.register_structure_hook(Decimal, _decimal)
+    made.register_unstructure_hook(UUID, str)
+    made.register_structure_hook(UUID, lambda text, _: UUID(_text(text, "UUID")))
+    made.register_unstructure_hook(time, time.isoformat)
+    made.register_structure_hook(time, lambda text, _: time.fromisoformat(_text(text, "time")))
+    made.register_unstructure_hook(timedelta, timedelta.total_seconds)
+    made.register_structure_hook(timedelta, lambda number, _: timedelta(seconds=number))
+    return made
+
+
+def plain_input(workflow: str, cls: type | None, given: Any) -> dict[str, Any]:
+    """The input as plain JSON values; `InputError` naming the field if it does not fit."""
+    if cls is None:
+        return _mapping(workflow, given)
+    typed = given if isinstance(given, cls) else _structured(workflow, cls, given)
+    # There and back: an object that was made by hand may hold anything in its fields.
+    _structured(workflow, cls, plain := _unstructured(workflow, typed))
+    return plain
+
+
+def plain_data(cls: type | None, given: Any) -> dict[str, Any]:
+    """The data as plain JSON values; `NotJSONError` naming the field if it does not fit."""
+    if not isinstance(given, cls or dict):
+        wanted = "a dict" if cls is None else f"a {cls.__name__}"
+        raise NotJSONError(
+            "data", f"it was replaced by {type(given).__name__}, it must be {wanted}"
+        )
+    if cls is None:
+        return dict(given)
+    try:
+        plain = unstructure_fields(given)
+        structure(plain, wanted)
+    except Exception as error:
+        what, _, path = transform_error(error, format_exception=_told)[0].rpartition(" @ ")
+        raise NotJSONError(f"data{path.removeprefix('$')}", what) from error
+    return plain
+
+
+def structure(plain: Mapping[str, Any], cls: type) -> Any:
+    """An object of `cls` from plain values; unknown keys raise, missing ones take defaults."""
+    return converter().structure(plain, cls)
+
+
+def unstructure_fields(typed: Any) -> dict[str, Any]:
+    """The plain value of each field of a typed object."""
+    plain: dict[str, Any] = converter().unstructure(typed)
+    return plain
+
+
+def is_typed(cls: object) -> bool:
+    """Whether `cls` is an attrs class."""
+    return isinstance(cls, type) and attrs.has(cls)
+
+
+def _mapping(workflow: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        raise InputError(workflow, f"it must be a dict, not {kind}; give {{}} for none")
+    return dict(given)
+
+
+def _structured(workflow: str, cls: type, given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        kind = type(given).__name__
+        raise InputError(workflow, f"it must be a {cls.__name__} or a dict, not {kind}")
+    try:
+        return structure(given, cls)
+    except (BaseValidationError, ValueError, TypeError) as error:
+        # cattrs writes "what went wrong @ $.path"; a path of "$" is the input itself.
+        what, _, path = transform_error(error, format_exception=_told)[0].rpartition(" @ ")
+        field = path.removeprefix("$").removeprefix(".") or None
+        where = f"{field}: " if field else ""
+        raise InputError(workflow, f"{where}{what}", field=field or _extra(error)) from error
+
+
+def _unstructured(workflow: str, typed: Any) -> dict[str, Any]:
+    try:
+        return unstructure_fields(typed)
+    except Exception as error:
+        raise InputError(workflow, f"it has no plain form: {error}") from error
+
+
+def _told(error: BaseException, cls: type | None) -> str:
+    plain = type(error) is ValueError
+    return str(error) if plain else format_exception(error, cls)
+
+
+def _extra(error: BaseException) -> str | None:
+    unknown = [part for part in getattr(error, "exceptions", ()) if hasattr(part, "extra_fields")]
+    return min(unknown[0].extra_fields) if unknown else None
+
+
+def _exactly(given: Any, cls: type) -> Any:
+    fits = type(given) is cls or (cls is float and type(given) is int)
+    if not fits:
+        raise ValueError(f"{given!r} is no {cls.__name__}")
+    return cls(given)
+
+
+def _decimal(given: Any, _: type) -> Decimal:
+    try:
+        return Decimal(_text(given, "Decimal"))
+    except InvalidOperation:
+        raise ValueError(f"{given!r} is no Decimal") from None
+
+
+def _text(given: Any, wanted: str) -> str:
+    if not isinstance(given, str):
+        raise ValueError(f"{given!r} is no {wanted}")
+    return given

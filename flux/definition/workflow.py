@@ -1,0 +1,141 @@
+"""A workflow: a named, versioned, checked set of steps."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from flux.definition.graph import ancestors, descendants, running_order
+from flux.definition.step import StepDefinition, StepDescriptor
+from flux.definition.typed import is_typed, plain_data, plain_input, structure, unstructure_fields
+from flux.errors import InputError, UnknownStepError
+
+InputValidator = Callable[[Any], Any]
+"""Gets the (typed) input; refuses it by raising or by returning False."""
+
+Shape = tuple[tuple[str, str, bool, tuple[str, ...]], ...]
+"""Name, kind, commit flag and sources of every step: what an instance remembers of its workflow."""
+
+
+@frozen(kw_only=True)
+class WorkflowDescriptor:
+    """What `describe()` tells of a workflow; plain values only, so it can be written as JSON."""
+
+    name: str
+    version: str
+    steps: tuple[StepDescriptor, ...]
+
+
+@frozen(kw_only=True)
+class WorkflowDefinition:
+    """A workflow as it was built: complete, checked and fixed."""
+
+    name: str
+    version: str
+    steps: tuple[StepDefinition, ...]
+    """In the order of declaration."""
+    input_type: type | None = None
+    data_type: type | None = None
+    validate: InputValidator | None = None
+    order: tuple[StepDefinition, ...] = field(init=False)
+    """In the order of running one at a time."""
+    is_sequence: bool = field(init=False)
+    """Whether each step comes after all that run before it."""
+    _places: Mapping[str, int] = field(init=False, repr=False)
+
+    @order.default
+    def _running_order(self) -> tuple[StepDefinition, ...]:
+        return running_order(self.steps)
+
+    @is_sequence.default
+    def _each_after_the_one_before(self) -> bool:
+        return all(
+            before.name in step.after
+            for before, step in zip(self.order, self.order[1:], strict=False)
+        )
+
+    @_places.default
+    def _places_by_name(self) -> Mapping[str, int]:
+        return {step.name: place for place, step in enumerate(self.order)}
+
+    def step(self, name: str) -> StepDefinition:
+        """The step of this name, or `UnknownStepError`."""
+        return self.order[self.place(name)]
+
+    def place(self, name: str) -> int:
+        """Where the step stands in `order`, from 0, or `UnknownStepError`."""
+        try:
+            return self._places[name]
+        except KeyError:
+            raise UnknownStepError(name, self.name, self._places) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def from_step_on(self, name: str) -> frozenset[str]:
+        """The names of the step and of all that come after it in the graph."""
+        return descendants(self.step(name).name, self.steps) | {name}
+
+    def before_step(self, name: str) -> frozenset[str]:
+        """The names of all steps that come before the step in the graph."""
+        return ancestors(name, self.steps)
+
+    @property
+    def shape(self) -> Shape:
+        return tuple((step.name, step.kind, step.commit, step.after) for step in self.steps)
+
+    def describe(self) -> WorkflowDescriptor:
+        """Name, version and steps as plain values."""
+        return WorkflowDescriptor(
+            name=self.name,
+            version=self.version,
+            steps=tuple(StepDescriptor.of(step) for step in self.steps),
+        )
+
+    def plain_input(self, given: Any) -> dict[str, Any]:
+        """The input as plain values once it was checked, or `InputError`."""
+        plain = plain_input(self.name, self.input_type, given)
+        if self.validate is not None:
+            self._validate(self.typed_input(plain))
+        return plain
+
+    def typed_input(self, plain: dict[str, Any]) -> Any:
+        """What a handler sees as `ctx.input`."""
+        return plain if self.input_type is None else structure(plain, self.input_type)
+
+    def first_data(self) -> dict[str, Any]:
+        """The data before any step, as plain values."""
+        return {} if self.data_type is None else unstructure_fields(self.data_type())
+
+    def typed_data(self, plain: dict[str, Any]) -> Any:
+        """What a user sees as `data`."""
+        return plain if self.data_type is None else structure(plain, self.data_type)
+
+    def plain_data(self, typed: Any) -> dict[str, Any]:
+        """What a handler left as `data`, as plain values; `NotJSONError` if it cannot be kept."""
+        return plain_data(self.data_type, typed)
+
+    def _validate(self, given: Any) -> None:
+        assert self.validate is not None
+        try:
+            answer = self.validate(given)
+        except Exception as error:
+            raise InputError(self.name, str(error) or type(error).__name__) from error
+        if answer is False:
+            raise InputError(self.name, "its validator returned False")
+
+
+def data_type_problem(cls: object) -> str | None:
+    """Why `cls` cannot be the type of a workflow's data; None if it can."""
+    if not is_typed(cls):
+        return f"data={cls!r} is no attrs class"
+    try:
+        unstructure_fields(cls())  # type: ignore[operator]
+    except Exception as error:
+        return f"data={cls!r} cannot be made without arguments: {error}"
+    return None
+
+
+def input_type_problem(cls: object) -> str | None:
+    """Why `cls` cannot be the type of a workflow's input; None if it can."""
+    return None if is_typed(cls) else f"input={cls!r} is no attrs class"

@@ -1,0 +1,1 @@
+"""What happens next: the engine, and the drivers that take instances to their rest."""

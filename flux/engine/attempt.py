@@ -1,0 +1,182 @@
+"""One call of a user's function: in the loop or in a thread, under a time limit."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from attrs import Factory, frozen
+
+from flux.clock import Clock
+from flux.definition.step import StepDefinition, is_async
+from flux.engine.context import WorkflowContext
+from flux.engine.data import LazyData
+from flux.engine.threads import Job, Threads
+from flux.errors import NotJSONError, OutcomeUnknownError, StepTimeoutError
+from flux.events import AttemptEnd, DataChanges
+from flux.state.strict_json import json_text
+
+Function = Callable[[Any], Any]
+
+
+@frozen(kw_only=True)
+class Attempted:
+    """How a call went: with `value` and `changes`, or with `ended` and `error`."""
+
+    started_at: datetime
+    value: Any = None
+    output: bytes = b"null"
+    changes: DataChanges = Factory(DataChanges)
+    ended: AttemptEnd | None = None
+    error: BaseException | None = None
+
+
+class HandlerCancelledError(RuntimeError):
+    """The handler raised `asyncio.CancelledError` although nobody had cancelled it."""
+
+
+class Attempts:
+    """Calls users' functions."""
+
+    def __init__(
+        self, *, clock: Clock, threads: Threads, grace: float, logger: logging.Logger
+    ) -> None:
+        self._clock = clock
+        self._threads = threads
+        self._grace = grace
+        self._logger = logger
+        # Keeps abandoned tasks from being collected while they still run.
+        self._abandoned: set[asyncio.Future[Any]] = set()
+
+    async def run(
+        self, step: StepDefinition, function: Function, ctx: WorkflowContext, timeout: float | None
+    ) -> Attempted:
+        """Call a handler, verifier or compensator; nothing that it raises gets out."""
+        started_at = self._clock.now()
+        awaited = step.is_async if function is step.handler else is_async(function)
+        try:
+            value = await self._call(function, awaited, ctx, timeout)
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                ctx.cancel()
+                raise
+            cancelled = HandlerCancelledError("the handler raised CancelledError")
+            return Attempted(started_at=started_at, ended=AttemptEnd.CANCELLED, error=cancelled)
+        except (Exception, SystemExit) as error:
+            ended = how_it_ended(error, step, ctx)
+            return Attempted(started_at=started_at, ended=ended, error=error)
+        return _accepted(value, ctx, started_at, with_output=function is step.handler)
+
+    async def ask(self, step: StepDefinition, ctx: WorkflowContext, timeout: float) -> bool:
+        """Ask the step's predicate; raises what it raises, or `StepTimeoutError`."""
+        assert step.when is not None
+        what = f"the predicate of step {step.name!r}"
+        began = self._clock.monotonic()
+        answer = step.when(ctx)
+        if inspect.isawaitable(answer):
+            answer = await self._within(answer, ctx, what, timeout)
+        # A plain predicate runs in the loop, where nothing can stop it; it is judged afterwards.
+        if self._clock.monotonic() - began > timeout:
+            raise StepTimeoutError(what, timeout)
+        return bool(answer)
+
+    async def _call(
+        self, function: Function, awaited: bool, ctx: WorkflowContext, timeout: float | None
+    ) -> Any:
+        what = f"step {ctx.step!r}"
+        if awaited and timeout is None:
+            return await function(ctx)
+        if awaited:
+            return await self._within(function(ctx), ctx, what, timeout)
+        value = await self._in_thread(function, ctx, what, timeout)
+        if inspect.isawaitable(value):
+            value = await self._within(value, ctx, what, timeout)
+        return value
+
+    async def _within(
+        self, awaitable: Any, ctx: WorkflowContext, what: str, timeout: float | None
+    ) -> Any:
+        # A task of its own: a handler that ignores its cancellation can be left behind.
+        task = asyncio.ensure_future(awaitable)
+        try:
+            await asyncio.wait({task}, timeout=timeout)
+            if task.done():
+                return task.result()
+            ctx.cancel()
+            task.cancel()
+            await asyncio.wait({task}, timeout=self._grace)
+        except asyncio.CancelledError:
+            self._leave(task)
+            raise
+        if not task.done():
+            self._logger.warning("task.abandoned", extra={"handler": what})
+        self._leave(task)
+        raise StepTimeoutError(what, timeout or 0.0)
+
+    async def _in_thread(
+        self, function: Function, ctx: WorkflowContext, what: str, timeout: float | None
+    ) -> Any:
+        job = self._threads.submit(function, ctx)
+        try:
+            if timeout is not None:
+                await job.started
+                await self._await_job(job, ctx, what, timeout)
+            value, error = await job.finished
+        except asyncio.CancelledError:
+            ctx.cancel()
+            raise
+        if error is not None:
+            raise error
+        return value
+
+    async def _await_job(self, job: Job, ctx: WorkflowContext, what: str, timeout: float) -> None:
+        await asyncio.wait({job.finished}, timeout=timeout)
+        if job.finished.done():
+            return
+        ctx.cancel()
+        await asyncio.wait({job.finished}, timeout=self._grace)
+        if not job.finished.done():
+            self._threads.abandon(job, what)
+        raise StepTimeoutError(what, timeout)
+
+    def _leave(self, task: asyncio.Future[Any]) -> None:
+        task.cancel()
+        self._abandoned.add(task)
+        task.add_done_callback(self._left)
+
+    def _left(self, task: asyncio.Future[Any]) -> None:
+        self._abandoned.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it
+
+
+def how_it_ended(error: BaseException, step: StepDefinition, ctx: WorkflowContext) -> AttemptEnd:
+    """What an error that a function raised says about what it did."""
+    if isinstance(error, StepTimeoutError) and ctx.cancelled():
+        return AttemptEnd.TIMED_OUT
+    if isinstance(error, (OutcomeUnknownError, *step.unknown_on)):
+        return AttemptEnd.UNKNOWN
+    return AttemptEnd.FAILED
+
+
+def _accepted(
+    value: Any, ctx: WorkflowContext, started_at: datetime, *, with_output: bool
+) -> Attempted:
+    try:
+        changes = ctx.changes()
+        output = output_text(value) if with_output else b"null"
+    except NotJSONError as error:
+        return Attempted(started_at=started_at, ended=AttemptEnd.REFUSED, error=error)
+    return Attempted(started_at=started_at, value=value, output=output, changes=changes)
+
+
+def output_text(value: Any) -> bytes:
+    """The JSON text of a step's result, or `NotJSONError`."""
+    return json_text(value.copy() if isinstance(value, LazyData) else value, "output")
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

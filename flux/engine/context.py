@@ -1,0 +1,188 @@
+"""What a handler sees of its instance."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from threading import Event as Flag
+from typing import Any
+
+import orjson
+
+from flux.clock import Clock
+from flux.definition.workflow import WorkflowDefinition
+from flux.engine.data import LazyData, changed, text_of
+from flux.errors import StepNotCompletedError, StoredError
+from flux.events import DataChanges
+from flux.state.execution import Execution, compensation_key, idempotency_key
+from flux.state.instance import Instance
+from flux.state.status import Outcome, StepStatus, WorkflowStatus
+from flux.state.workflow_state import StepExecution, history
+
+
+class WorkflowContext:
+    """What a handler sees and may do.
+
+    `input` and `data` are the handler's own: another attempt gets others. What it changes in `data`
+    is saved with its result, as a set of top-level keys.
+    """
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        instance: Instance,
+        *,
+        clock: Clock,
+        step: str,
+        attempt: int,
+        key: str,
+        data: Mapping[str, bytes],
+    ) -> None:
+        self.step = step
+        """The name of the step."""
+        self.attempt = attempt
+        """The number of the attempt, from 1; interrupted ones count."""
+        self.idempotency_key = key
+        """Names the effect: the same in every attempt, also after a crash."""
+        self._definition = definition
+        self._instance = instance
+        self._clock = clock
+        self._base = data
+        self._flag = Flag()
+        self._input: Any = _UNREAD
+        self._data: Any = _UNREAD
+
+    @property
+    def id(self) -> str:
+        """The id of the instance."""
+        return self._instance.id
+
+    @property
+    def name(self) -> str:
+        """The name of the workflow."""
+        return self._instance.origin.workflow
+
+    @property
+    def status(self) -> WorkflowStatus:
+        return self._instance.head.status
+
+    @property
+    def current_step(self) -> str | None:
+        """The name of the step, as in the original."""
+        return self.step
+
+    @property
+    def input(self) -> Any:
+        """The input; a copy, changes to it are not kept."""
+        if self._input is _UNREAD:
+            plain = orjson.loads(self._instance.origin.input)
+            self._input = self._definition.typed_input(plain)
+        return self._input
+
+    @property
+    def data(self) -> Any:
+        """The data, to be read and changed."""
+        if self._data is _UNREAD:
+            self._data = self._read_data()
+        return self._data
+
+    @data.setter
+    def data(self, replacement: Any) -> None:
+        self._data = replacement
+
+    @property
+    def history(self) -> tuple[StepExecution, ...]:
+        """What has happened so far, one entry a step."""
+        return history(self._instance)
+
+    def output(self, step: str) -> Any:
+        """The result of a step; None if it was skipped or its outcome is unknown.
+
+        `UnknownStepError` for a name that the workflow lacks, `StepNotCompletedError` for a step
+        without a result.
+        """
+        self._definition.place(step)
+        return _output(step, self._execution(step))
+
+    def now(self) -> datetime:
+        """The time by the engine's clock, aware, in UTC."""
+        return self._clock.now()
+
+    def cancelled(self) -> bool:
+        """Whether the handler is told to end: its result will be dropped."""
+        return self._flag.is_set()
+
+    def cancel(self) -> None:
+        """Tell the handler to end; for the engine."""
+        self._flag.set()
+
+    def changes(self) -> DataChanges:
+        """What the handler changed in `data`; `NotJSONError` if it cannot be kept."""
+        if self._data is _UNREAD:
+            return _NO_CHANGES
+        if isinstance(self._data, LazyData):
+            return self._data.changes()
+        plain = self._definition.plain_data(self._data)
+        texts = {key: text_of(key, value) for key, value in plain.items()}
+        return changed(self._base, texts)
+
+    def _execution(self, step: str) -> Execution | None:
+        return self._instance.current.get(step)
+
+    def _read_data(self) -> Any:
+        if self._definition.data_type is None:
+            return LazyData(self._base)
+        plain = {key: orjson.loads(text) for key, text in self._base.items()}
+        return self._definition.typed_data(plain)
+
+
+class CompensationContext(WorkflowContext):
+    """What a compensator sees: the same, and what it is to undo."""
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        instance: Instance,
+        execution: Execution,
+        *,
+        clock: Clock,
+        attempt: int,
+    ) -> None:
+        self.step_key = idempotency_key(instance.id, execution.step, execution.generation)
+        """The key that the step ran with."""
+        super().__init__(
+            definition,
+            instance,
+            clock=clock,
+            step=execution.step,
+            attempt=attempt,
+            key=compensation_key(self.step_key),
+            data=instance.data,
+        )
+        self._undone = execution
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether the step `completed` or its outcome is `unknown`."""
+        assert self._undone.outcome is not None
+        return self._undone.outcome
+
+    @property
+    def failure(self) -> StoredError | None:
+        """Why the instance is rolled back."""
+        return self._instance.head.error
+
+    def _execution(self, step: str) -> Execution | None:
+        return self._undone if step == self._undone.step else super()._execution(step)
+
+
+def _output(step: str, execution: Execution | None) -> Any:
+    if execution is None:
+        raise StepNotCompletedError(step, "it has not been reached")
+    if execution.output is not None:
+        return orjson.loads(execution.output)
+    if execution.status is StepStatus.SKIPPED or execution.outcome is Outcome.UNKNOWN:
+        return None
+    raise StepNotCompletedError(step, f"it is {execution.status}")
+
+
+_UNREAD: Any = object()
+_NO_CHANGES = DataChanges()

@@ -1,0 +1,165 @@
+"""The drivers at work in one engine: started, awaited, and brought to an end."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from flux import events
+from flux.definition.registry import Registry
+from flux.engine.loading import Loaded, load, stored_instance
+from flux.engine.loop import Driver
+from flux.engine.recovery import recovered
+from flux.engine.services import Services
+from flux.errors import FluxError, InstanceNotFoundError
+from flux.events import Event
+from flux.state.status import WorkflowStatus
+from flux.storage import Record
+
+Happened = Callable[[Loaded], Sequence[Event]]
+
+
+class Drivers:
+    """Which instances this engine drives; one task each."""
+
+    def __init__(self, services: Services, registry: Registry) -> None:
+        self._services = services
+        self._registry = registry
+        self._drivers: dict[str, Driver] = {}
+        self._tasks: dict[Driver, asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+
+    @property
+    def room(self) -> int:
+        """How many more instances may be driven."""
+        if self._services.stopping.is_set():
+            return 0
+        return self._services.config.max_instances - len(self._drivers)
+
+    def driving(self, id: str) -> Driver | None:
+        """The driver of an instance, if this engine drives it."""
+        return self._drivers.get(id)
+
+    def start(self, driver: Driver) -> None:
+        """Let a driver go, in a task of its own."""
+        self._drivers[driver.instance.id] = driver
+        task = asyncio.create_task(driver.drive(), name=f"flux {driver.instance.id}")
+        self._tasks[driver] = task
+        task.add_done_callback(lambda _: self._ended(driver))
+
+    async def ended(self, driver: Driver) -> None:
+        """Wait until the driver has ended. Whoever waits may be cancelled, the driver goes on."""
+        task = self._tasks.get(driver)
+        if task is not None:
+            await asyncio.wait({task})
+
+    async def take_over(self, id: str, happened: Happened) -> Driver | None:
+        """Claim an instance that is at rest, abandoned or free, and drive it on.
+
+        `happened` is asked, once the claim stands, what has happened to the instance; what it
+        raises leaves the instance as it was. None if somebody else holds the instance.
+        """
+        leases = self._services.leases
+        owner, asked_at = leases.new_owner(), leases.asked_at()
+        record = await self._services.storage.claim(
+            id, owner=owner, lease=leases.seconds, held=await self._own_stale_owner(id)
+        )
+        if record is None:
+            return None
+        return await self._drive(record, asked_at, happened)
+
+    async def drive_due(self, record: Record, asked_at: float) -> None:
+        """Drive an instance that the poll has claimed; what goes wrong is logged."""
+        try:
+            await self._drive(record, asked_at, self.left_behind)
+        except FluxError:
+            self._services.logger.exception("recovery.failed", extra={"instance": record.id})
+
+    def left_behind(self, loaded: Loaded) -> list[Event]:
+        """What has happened to an instance that another driver left in whatever state."""
+        at = self._services.clock.now()
+        if loaded.status is WorkflowStatus.PENDING:
+            return [events.InstanceStarted(at=at)]
+        return recovered(
+            self._registry.of_instance(loaded.record.workflow, loaded.record.version),
+            loaded.instance,
+            loaded.record.intent,
+            max_recoveries=self._services.config.max_recoveries,
+            at=at,
+        )
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Return when a driver of this engine ends, or after so many seconds."""
+        waiting = asyncio.ensure_future(self._changed.wait())
+        sleeping = asyncio.ensure_future(self._services.sleep(seconds))
+        try:
+            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            sleeping.cancel()
+
+    def lose(self, id: str) -> None:
+        """Another process has taken the instance over: stop driving it."""
+        driver = self._drivers.get(id)
+        if driver is not None:
+            self._services.logger.warning("instance.lost", extra={"instance": id})
+            self._tasks[driver].cancel()
+
+    async def close(self) -> None:
+        """Wait for running steps, at most the grace; cancel the rest and give their leases back."""
+        grace = self._services.config.grace
+        remaining = dict(self._tasks)
+        if remaining:
+            await asyncio.wait(remaining.values(), timeout=grace)
+        left = {driver: task for driver, task in remaining.items() if not task.done()}
+        for task in left.values():
+            task.cancel()
+        if left:
+            # A handler that ignores its cancellation is left behind.
+            await asyncio.wait(left.values(), timeout=min(grace, 1.0))
+        for driver in left:
+            await driver.give_back()
+
+    async def _drive(self, record: Record, asked_at: float, happened: Happened) -> Driver | None:
+        held = self._services.leases.hold(record.id, cast(str, record.owner), asked_at)
+        try:
+            stored = await self._services.storage.load(record.id)
+            if stored is None:
+                raise InstanceNotFoundError(record.id)
+            loaded = Loaded(stored_instance(record, stored[1]), record)
+            definition = self._registry.of_instance(record.workflow, record.version)
+            so_far = happened(loaded)
+        except BaseException:
+            await self._services.leases.give_back(held)
+            raise
+        if loaded.status.is_rest and not so_far:
+            await self._services.leases.give_back(held)
+            return None
+        driver = Driver(
+            self._services,
+            definition,
+            loaded.instance,
+            owner=held.owner,
+            revision=record.revision,
+            held=held,
+            happened=so_far,
+        )
+        self.start(driver)
+        return driver
+
+    async def _own_stale_owner(self, id: str) -> str | None:
+        """The token of a lease of this engine that no task of it uses, as after a failed save."""
+        loaded = await load(self._services.storage, id, history=False)
+        owner = loaded.record.owner
+        unused = self._services.leases.is_ours(owner) and id not in self._drivers
+        return owner if unused else None
+
+    def _ended(self, driver: Driver) -> None:
+        if self._drivers.get(driver.instance.id) is driver:
+            del self._drivers[driver.instance.id]
+        task = self._tasks.pop(driver)
+        if not driver.first_save.done():
+            driver.first_save.cancel()
+        if not task.cancelled():
+            task.exception()
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,431 @@
+"""The engine: its verbs, and what it keeps running behind them."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import uuid_utils
+
+from flux import events
+from flux.clock import Clock, SystemClock
+from flux.config import FluxConfig
+from flux.definition.builder import Workflow
+from flux.definition.policy import Duration, seconds
+from flux.definition.registry import Registry
+from flux.definition.workflow import WorkflowDefinition
+from flux.engine import steering
+from flux.engine.attempt import Attempts
+from flux.engine.drivers import Drivers
+from flux.engine.lease import Leases
+from flux.engine.loading import Loaded, load, new_instance, result_of, shown
+from flux.engine.loop import Driver, first_record
+from flux.engine.recovery import find_due
+from flux.engine.services import Services
+from flux.engine.threads import Threads
+from flux.errors import (
+    EngineClosedError,
+    InstanceConflictError,
+    InvalidTransitionError,
+    ResultTimeoutError,
+    UnknownWorkflowError,
+)
+from flux.events import Event
+from flux.observe.callbacks import Callbacks
+from flux.observe.observers import Observer, Observers
+from flux.result import FluxResult
+from flux.state.instance import Instance
+from flux.state.status import WorkflowStatus
+from flux.state.strict_json import json_text, same_json
+from flux.state.workflow_state import WorkflowState
+from flux.storage import WorkflowFilter, WorkflowStorage, WorkflowSummary, open_storage
+
+AnyWorkflow = Workflow | WorkflowDefinition | str
+
+_NEEDS_A_PERSON = (WorkflowStatus.ROLLBACK_FAILED, WorkflowStatus.PARKED)
+
+
+class FluxEngine:
+    """Runs workflows on a storage, inside this process.
+
+    `storage` is a URL (`memory:`, `sqlite:///path`) or a `WorkflowStorage`. Use the engine with
+    `async with`, or call `init` and `close`. While it is open it drives what it was given, and
+    finds what is due or was left behind by other engines on the same storage.
+
+    Verbs only wait: cancelling a task that awaits one leaves the instance as it is.
+    """
+
+    def __init__(
+        self,
+        storage: str | WorkflowStorage = "memory:",
+        *,
+        workflows: Iterable[Workflow | WorkflowDefinition] = (),
+        config: FluxConfig | None = None,
+        clock: Clock | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._storage = open_storage(storage) if isinstance(storage, str) else storage
+        self._config = config or FluxConfig()
+        self._clock = clock or SystemClock()
+        self._logger = self._config.logger or logging.getLogger("flux")
+        self._registry = Registry()
+        for workflow in workflows:
+            self._registry.register(workflow)
+        outlets: list[Observer] = [Callbacks(self._config.on)] if self._config.on else []
+        outlets += observers
+        if self._config.trace is not None:
+            outlets.append(self._config.trace)
+        self._observers = Observers(outlets, logger=self._logger)
+        self._open: _Open | None = None
+
+    # Opening and closing
+
+    async def __aenter__(self) -> Self:
+        await self.init()
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def init(self) -> None:
+        """Open the storage and begin to look for what is due."""
+        if self._open is not None:
+            return
+        await self._storage.init(self._clock)
+        await self._observers.start()
+        self._open = _Open(self._services(), self._registry)
+
+    async def close(self) -> None:
+        """Stop gracefully: running steps get the grace to end, leases are given back."""
+        opened, self._open = self._open, None
+        if opened is None:
+            return
+        await opened.close()
+        await self._observers.close(self._config.grace)
+        await self._storage.close()
+
+    # Running
+
+    async def execute(
+        self,
+        workflow: AnyWorkflow,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> FluxResult:
+        """Start an instance and drive it to its rest.
+
+        With the `id` of an instance that exists, of the same workflow and input, that one is
+        awaited; `InstanceConflictError` if either differs. `InputError` for an input that the
+        workflow refuses: nothing was saved.
+        """
+        started = await self._start("execute", workflow, input, id, labels)
+        return await self._opened("execute").until_rest(started, verb="execute")
+
+    async def start(
+        self,
+        workflow: AnyWorkflow,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> WorkflowState:
+        """Start an instance and return after its first save; it is driven in the background."""
+        started = await self._start("start", workflow, input, id, labels)
+        return await self.get(started)
+
+    async def result(self, id: str, *, timeout: Duration | None = None) -> FluxResult:
+        """Wait until the instance has ended or needs a person (`rollback_failed`, `parked`).
+
+        `ResultTimeoutError` after `timeout`, which changes nothing.
+        """
+        opened = self._opened("result")
+        limit = None if timeout is None else seconds(timeout)
+        try:
+            async with asyncio.timeout(limit):
+                return await opened.until_ended(id)
+        except TimeoutError:
+            loaded = await load(self._storage, id, history=False)
+            raise ResultTimeoutError(id, loaded.status, limit or 0.0) from None
+
+    async def resume(self, id: str) -> FluxResult:
+        """Let the instance go on, and wait for its rest.
+
+        A failed one runs its failed steps anew with fresh retries; a parked one goes on in the
+        direction it had; one that was abandoned or is due is driven; else this only waits.
+        """
+        return await self._steer("resume", id, steering.resumed)
+
+    async def retry_step(self, id: str, step: str) -> FluxResult:
+        """Run this failed step of a failed instance again, and go on."""
+        return await self._steer("retry_step", id, steering.step_retried(step))
+
+    async def restart(self, id: str, from_step: str) -> FluxResult:
+        """Run an instance at rest again, from this step on; committed steps are replayed."""
+        return await self._steer("restart", id, steering.restarted(from_step))
+
+    async def retry_rollback(self, id: str) -> FluxResult:
+        """Try failed compensations again, with fresh retries, and go on with the rollback."""
+        return await self._steer("retry_rollback", id, steering.rollback_retried)
+
+    async def skip_compensation(self, id: str, step: str, *, reason: str) -> FluxResult:
+        """Settle a failed compensation by hand, and go on with the rollback."""
+        if not isinstance(reason, str) or not reason.strip():
+            raise ValueError("skip_compensation needs a reason: it is kept in the history")
+        return await self._steer(
+            "skip_compensation", id, steering.compensation_skipped(step, reason)
+        )
+
+    # Looking
+
+    async def get(self, id: str, *, replaced: bool = False) -> WorkflowState:
+        """The instance as last saved; with `replaced`, also what restarts set aside."""
+        self._opened("get")
+        loaded = await load(self._storage, id)
+        definition = self._definition_of(loaded)
+        return shown(definition, loaded.instance, loaded.record.intent, replaced=replaced)
+
+    async def list(self, filter: WorkflowFilter | None = None) -> Sequence[WorkflowSummary]:
+        """The heads of the instances that fit, newest first."""
+        self._opened("list")
+        return await self._storage.list(filter or WorkflowFilter())
+
+    async def count(self, filter: WorkflowFilter | None = None) -> int:
+        """How many instances fit."""
+        self._opened("count")
+        return await self._storage.count(filter or WorkflowFilter())
+
+    async def delete(self, id: str) -> None:
+        """Remove an ended instance with its history, inbox and keys."""
+        self._opened("delete")
+        while True:
+            loaded = await load(self._storage, id, history=False)
+            if not loaded.status.is_ended:
+                fits = "only ended instances are deleted; result() waits for its end"
+                raise InvalidTransitionError(id, loaded.status, "delete", fits)
+            if await self._storage.delete(id, revision=loaded.record.revision):
+                return
+
+    # Behind the verbs
+
+    def _services(self) -> Services:
+        engine_id = str(uuid_utils.uuid7())
+        threads = Threads(self._config.max_threads, self._logger)
+        return Services(
+            storage=self._storage,
+            clock=self._clock,
+            config=self._config,
+            threads=threads,
+            attempts=Attempts(
+                clock=self._clock,
+                threads=threads,
+                grace=self._config.grace,
+                logger=self._logger,
+            ),
+            leases=Leases(
+                self._storage,
+                clock=self._clock,
+                lease=self._config.lease,
+                engine_id=engine_id,
+                logger=self._logger,
+            ),
+            observers=self._observers,
+            logger=self._logger,
+            stopping=asyncio.Event(),
+        )
+
+    def _opened(self, verb: str) -> "_Open":
+        if self._open is None:
+            raise EngineClosedError(verb)
+        return self._open
+
+    def _definition_of(self, loaded: Loaded) -> WorkflowDefinition | None:
+        try:
+            return self._registry.of_instance(loaded.record.workflow, loaded.record.version)
+        except UnknownWorkflowError:
+            return None
+
+    async def _start(
+        self,
+        verb: str,
+        workflow: AnyWorkflow,
+        input: Any,
+        id: str | None,
+        labels: Mapping[str, str] | None,
+    ) -> str:
+        opened = self._opened(verb)
+        definition = self._registry.find(workflow)
+        text = json_text(definition.plain_input({} if input is None else input), "input")
+        instance = new_instance(
+            definition,
+            id=_checked_id(id),
+            input=text,
+            labels=_checked_labels(labels),
+            at=self._clock.now(),
+        )
+        if not await opened.begin(definition, instance):
+            await self._check_same(definition, instance)
+        return instance.id
+
+    async def _check_same(self, definition: WorkflowDefinition, meant: Instance) -> None:
+        loaded = await load(self._storage, meant.id, history=False)
+        if loaded.record.workflow != definition.name:
+            why = f"runs workflow {loaded.record.workflow!r}, not {definition.name!r}"
+            raise InstanceConflictError(meant.id, why)
+        if not same_json(loaded.instance.origin.input, meant.origin.input):
+            raise InstanceConflictError(meant.id, "was started with another input")
+
+    async def _steer(self, verb: str, id: str, decision: steering.Decision) -> FluxResult:
+        return await self._opened(verb).steer(verb, id, decision)
+
+
+class _Open:
+    """What exists only while the engine is open: its drivers and its background tasks."""
+
+    def __init__(self, services: Services, registry: Registry) -> None:
+        self._services = services
+        self._registry = registry
+        self._drivers = Drivers(services, registry)
+        self._tasks = [
+            asyncio.create_task(services.leases.keep_alive(self._drivers.lose), name="flux leases"),
+            asyncio.create_task(self._find_due(), name="flux recovery"),
+        ]
+
+    async def close(self) -> None:
+        self._services.stopping.set()
+        self._tasks[1].cancel()
+        await self._drivers.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._services.threads.close()
+
+    async def begin(self, definition: WorkflowDefinition, instance: Instance) -> bool:
+        """Save a new instance and drive it; False if the id exists already."""
+        known = self._drivers.driving(instance.id)
+        if known is not None:
+            await self._saved(known)
+            return False
+        owner = self._services.leases.new_owner()
+        if self._drivers.room <= 0:
+            record = first_record(instance, owner=owner)
+            return await self._services.storage.create(record, wake=0)
+        started = events.InstanceStarted(at=self._services.clock.now())
+        driver = Driver(self._services, definition, instance, owner=owner, happened=[started])
+        self._drivers.start(driver)
+        return await self._saved(driver)
+
+    async def until_rest(self, id: str, *, verb: str) -> FluxResult:
+        """Wait until nobody drives the instance any more; take it over where nobody does."""
+        while True:
+            result = await self._driven_to_rest(id) or await self._rested(id)
+            if result is not None:
+                return result
+            if self._services.stopping.is_set():
+                raise EngineClosedError(verb)
+            if self._drivers.driving(id) is None and not await self._take_free(id):
+                await self._drivers.wait_for_change(self._services.config.poll)
+
+    async def until_ended(self, id: str) -> FluxResult:
+        """Wait until the instance has ended or needs a person."""
+        while True:
+            result = await self._driven_to_rest(id) or await self._rested(id)
+            if result is not None and (result.status.is_ended or result.status in _NEEDS_A_PERSON):
+                return result
+            if self._services.stopping.is_set():
+                raise EngineClosedError("result")
+            if self._drivers.driving(id) is None:
+                await self._drivers.wait_for_change(self._services.config.poll)
+
+    async def steer(self, verb: str, id: str, decision: steering.Decision) -> FluxResult:
+        """Let a person's decision happen to the instance, and wait for its rest."""
+        waits = verb == "resume"
+        while not self._services.stopping.is_set():
+            loaded = await load(self._services.storage, id, history=False)
+            definition = self._registry.of_instance(loaded.record.workflow, loaded.record.version)
+            if not loaded.status.is_rest:
+                if waits:
+                    return await self.until_rest(id, verb=verb)
+                raise steering.refused(id, loaded.status, verb)
+
+            def happened(
+                claimed: Loaded, definition: WorkflowDefinition = definition
+            ) -> list[Event]:
+                return decision(definition, claimed.instance, self._services.clock.now())
+
+            driver = await self._drivers.take_over(id, happened)
+            if driver is not None:
+                await self._saved(driver)
+                return await self.until_rest(id, verb=verb)
+            if waits:
+                return await self.until_rest(id, verb=verb)
+        raise EngineClosedError(verb)
+
+    async def _saved(self, driver: Driver) -> bool:
+        """Wait for the first save; raises what prevented it."""
+        await asyncio.wait({driver.first_save})
+        if driver.first_save.cancelled() or driver.error is not None:
+            await self._drivers.ended(driver)
+        if driver.error is not None:
+            raise driver.error
+        return driver.first_save.result()
+
+    async def _driven_to_rest(self, id: str) -> FluxResult | None:
+        driver = self._drivers.driving(id)
+        if driver is None:
+            return None
+        await self._drivers.ended(driver)
+        if driver.error is not None:
+            raise driver.error
+        if not driver.is_at_rest:
+            return None
+        return result_of(driver.definition, driver.instance, driver.intent)
+
+    async def _rested(self, id: str) -> FluxResult | None:
+        loaded = await load(self._services.storage, id, history=False)
+        if not loaded.status.is_rest:
+            return None
+        loaded = await load(self._services.storage, id)
+        definition = self._registry.of_instance(loaded.record.workflow, loaded.record.version)
+        return result_of(definition, loaded.instance, loaded.record.intent)
+
+    async def _take_free(self, id: str) -> bool:
+        loaded = await load(self._services.storage, id, history=False)
+        wake_at = loaded.record.wake_at
+        if wake_at is not None and wake_at > self._services.clock.now():
+            return False
+        if self._drivers.room <= 0:
+            return False
+        return await self._drivers.take_over(id, self._drivers.left_behind) is not None
+
+    async def _find_due(self) -> None:
+        await find_due(
+            self._services,
+            room=lambda: self._drivers.room,
+            workflows=lambda: self._registry.names,
+            drive=self._drivers.drive_due,
+            wait=self._drivers.wait_for_change,
+        )
+
+
+def _checked_id(id: str | None) -> str:
+    if id is None:
+        return str(uuid_utils.uuid7())
+    if not isinstance(id, str) or not id or not id.isprintable():
+        raise ValueError(f"{id!r} is no id; an id is printable text that is not empty")
+    return id
+
+
+def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
+    given = dict(labels or {})
+    for name, value in given.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ValueError(f"the label {name!r}: {value!r} is not text; labels are str to str")
+    return given

@@ -1,0 +1,109 @@
+"""The leases that this engine holds."""
+
+import itertools
+import logging
+from collections.abc import Callable
+
+from attrs import define
+
+from flux.clock import Clock
+from flux.errors import StaleInstanceError, StorageError
+from flux.storage import Lease, WorkflowStorage
+
+Lost = Callable[[str], None]
+
+
+@define
+class HeldLease:
+    """A lease with the moment, on the monotonic clock, up to which it is surely ours."""
+
+    id: str
+    owner: str
+    sure_until: float
+    seen: int = 0
+
+
+class Leases:
+    """Keeps the leases of all driven instances alive, a third of the lease apart, in one call."""
+
+    def __init__(
+        self,
+        storage: WorkflowStorage,
+        *,
+        clock: Clock,
+        lease: float,
+        engine_id: str,
+        logger: logging.Logger,
+    ) -> None:
+        self.seconds = lease
+        self._storage = storage
+        self._clock = clock
+        self._engine_id = engine_id
+        self._logger = logger
+        self._numbers = itertools.count(1)
+        self._held: dict[str, HeldLease] = {}
+
+    def new_owner(self) -> str:
+        """A token that no claim had before."""
+        return f"{self._engine_id}:{next(self._numbers)}"
+
+    def is_ours(self, owner: str | None) -> bool:
+        """Whether a token is of this engine."""
+        return owner is not None and owner.startswith(f"{self._engine_id}:")
+
+    def hold(self, id: str, owner: str, asked_at: float) -> HeldLease:
+        """Keep a lease that was asked for at `asked_at` and granted."""
+        held = HeldLease(id=id, owner=owner, sure_until=asked_at + self.seconds)
+        self._held[id] = held
+        return held
+
+    def drop(self, held: HeldLease) -> None:
+        """Keep this lease alive no longer."""
+        if self._held.get(held.id) is held:
+            del self._held[held.id]
+
+    def asked_at(self) -> float:
+        """The moment from which a lease asked for now is sure to run."""
+        return self._clock.monotonic()
+
+    async def ensure(self, held: HeldLease) -> None:
+        """Return if the lease is ours right now; `StaleInstanceError` if it is another's."""
+        if self._clock.monotonic() < held.sure_until:
+            return
+        # It ran out on our clock, which does not mean that anybody took it.
+        if held.id not in await self._renew([held]):
+            raise StaleInstanceError(held.id, 0)
+
+    async def keep_alive(self, lost: Lost) -> None:
+        """Renew for ever; calls `lost` with the id of each instance that another has taken."""
+        while True:
+            await self._clock.sleep(self.seconds / 3)
+            leases = list(self._held.values())
+            if not leases:
+                continue
+            try:
+                renewed = await self._renew(leases)
+            except StorageError:
+                self._logger.exception("lease.renewal_failed", extra={"instances": len(leases)})
+                continue
+            for held in leases:
+                if held.id not in renewed and self._held.get(held.id) is held:
+                    lost(held.id)
+
+    async def give_back(self, held: HeldLease, *, wake: float | None = None) -> None:
+        """Release without a save. Should it fail, the lease runs out by itself."""
+        self.drop(held)
+        lease = Lease(id=held.id, owner=held.owner, seen=held.seen)
+        try:
+            await self._storage.release(lease, wake=wake)
+        except StorageError:
+            self._logger.exception("lease.release_failed", extra={"instance": held.id})
+
+    async def _renew(self, leases: list[HeldLease]) -> set[str]:
+        asked_at = self._clock.monotonic()
+        asked = [Lease(id=held.id, owner=held.owner, seen=held.seen) for held in leases]
+        answer = await self._storage.renew(asked, lease=self.seconds)
+        for held in leases:
+            if held.id in answer:
+                held.sure_until = max(held.sure_until, asked_at + self.seconds)
+        return set(answer)

@@ -1,0 +1,110 @@
+"""Between records and instances: reading a stored one, making a new one, showing either."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from attrs import frozen
+
+from flux.definition.workflow import WorkflowDefinition
+from flux.errors import InstanceNotFoundError
+from flux.result import FluxResult
+from flux.state.changes import first_head
+from flux.state.codec import decode_execution, decode_head, decode_origin
+from flux.state.instance import Instance, Origin
+from flux.state.status import WorkflowStatus
+from flux.state.strict_json import json_text
+from flux.state.workflow_state import WorkflowState, workflow_state
+from flux.storage import Entry, Record, WorkflowStorage
+
+
+@frozen
+class Loaded:
+    """A stored instance and the record that it was read from."""
+
+    instance: Instance
+    record: Record
+
+    @property
+    def status(self) -> WorkflowStatus:
+        return self.instance.head.status
+
+
+async def load(storage: WorkflowStorage, id: str, *, history: bool = True) -> Loaded:
+    """Read an instance, or `InstanceNotFoundError`. Without history it has no executions."""
+    stored = await storage.load(id, history=history)
+    if stored is None:
+        raise InstanceNotFoundError(id)
+    record, entries = stored
+    return Loaded(stored_instance(record, entries), record)
+
+
+def stored_instance(record: Record, entries: Sequence[Entry]) -> Instance:
+    """The instance that a record and its entries tell of."""
+    origin = decode_origin(
+        record.fixed,
+        id=record.id,
+        workflow=record.workflow,
+        version=record.version,
+        created_at=record.created_at,
+        labels=record.labels,
+    )
+    head = decode_head(
+        record.payload,
+        status=record.status,
+        updated_at=record.updated_at,
+        ended_at=record.ended_at,
+    )
+    return Instance(origin, head, (decode_execution(e.number, e.body) for e in entries))
+
+
+def new_instance(
+    definition: WorkflowDefinition,
+    *,
+    id: str,
+    input: bytes,
+    labels: Mapping[str, str],
+    at: datetime,
+) -> Instance:
+    """An instance to which nothing has happened yet."""
+    first_data = definition.first_data()
+    origin = Origin(
+        id=id,
+        workflow=definition.name,
+        version=definition.version,
+        created_at=at,
+        input=input,
+        first_data={key: json_text(value, f"data.{key}") for key, value in first_data.items()},
+        labels=labels,
+        shape=orjson.dumps(definition.shape),
+    )
+    return Instance(origin, first_head(at))
+
+
+def shown(
+    definition: WorkflowDefinition | None,
+    instance: Instance,
+    intent: tuple[str, ...],
+    *,
+    replaced: bool = False,
+) -> WorkflowState:
+    """The instance as users see it, typed if its workflow is known here."""
+    typed: dict[str, Any] = {}
+    if definition is not None:
+        typed = {"typed_input": definition.typed_input, "typed_data": definition.typed_data}
+    return workflow_state(instance, intent=intent, replaced=replaced, **typed)
+
+
+def result_of(
+    definition: WorkflowDefinition | None, instance: Instance, intent: tuple[str, ...]
+) -> FluxResult:
+    """What the verbs return of an instance at its rest."""
+    head = instance.head
+    return FluxResult(
+        id=instance.id,
+        status=head.status,
+        error=head.error,
+        duration=(head.updated_at - instance.origin.created_at).total_seconds(),
+        view=lambda: shown(definition, instance, intent),
+    )

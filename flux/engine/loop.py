@@ -1,0 +1,397 @@
+"""The loop that drives one instance to its rest: decide, save, act, and again."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from attrs import frozen
+
+from flux import events
+from flux.definition.policy import Retry
+from flux.definition.step import StepDefinition
+from flux.definition.workflow import WorkflowDefinition
+from flux.engine import outcome, plan
+from flux.engine.context import CompensationContext, WorkflowContext
+from flux.engine.lease import HeldLease
+from flux.engine.services import Services
+from flux.errors import OutcomeUnknownError, StaleInstanceError, StoredError
+from flux.events import Event, InstanceFacts, StepFacts
+from flux.state.changes import change
+from flux.state.codec import encode_execution, encode_head, encode_origin
+from flux.state.execution import Execution, idempotency_key
+from flux.state.instance import Instance
+from flux.state.status import Outcome, WorkflowStatus
+from flux.storage import Checkpoint, Entry, Record
+
+_ENDS: dict[WorkflowStatus, type[Event]] = {
+    WorkflowStatus.COMPLETED: events.InstanceCompleted,
+    WorkflowStatus.FAILED: events.InstanceFailed,
+    WorkflowStatus.ROLLED_BACK: events.InstanceRolledBack,
+    WorkflowStatus.ROLLBACK_FAILED: events.RollbackFailed,
+}
+
+
+@frozen
+class Terms:
+    """How a save leaves the instance: what runs next, who keeps it, when it is due."""
+
+    intent: tuple[str, ...]
+    lease: float | None
+    wake: float | None
+
+    @property
+    def goes_on(self) -> bool:
+        return self.lease is not None
+
+
+class Driver:
+    """Drives one instance under one lease.
+
+    A new instance has revision 0 and is created by the first save; one that was claimed brings its
+    lease and what has happened to it since. `first_save` tells whether that save was made: False
+    says that the id exists. At the end, `is_at_rest` is False if the instance was lost or given
+    back, and `error` is what kept the driver from going on.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        definition: WorkflowDefinition,
+        instance: Instance,
+        *,
+        owner: str,
+        revision: int = 0,
+        held: HeldLease | None = None,
+        happened: Sequence[Event] = (),
+    ) -> None:
+        self.definition = definition
+        self.instance = instance
+        self.intent: tuple[str, ...] = ()
+        self.is_at_rest = False
+        self.error: Exception | None = None
+        self.first_save: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._services = services
+        self._plan = plan.Plan(definition, services.config.lease)
+        self._owner = owner
+        self._revision = revision
+        self._held = held
+        self._changed: dict[int, Execution] = {}
+        self._unsaid: list[Event] = []
+        self._facts = self._instance_facts() if services.observers.active else None
+        for event in happened:
+            self._apply(event)
+
+    async def drive(self) -> None:
+        """Go on until the instance rests, is lost, or is given back; raises nothing of its own."""
+        try:
+            await self._drive()
+        except StaleInstanceError:
+            self._services.logger.warning("instance.lost", extra={"instance": self.instance.id})
+        except Exception as error:
+            self.error = error
+            self._services.logger.exception(
+                "instance.stopped", extra={"instance": self.instance.id}
+            )
+        finally:
+            if self._held is not None:
+                self._services.leases.drop(self._held)
+            if not self.first_save.done():
+                self.first_save.set_result(self.error is None)
+
+    async def give_back(self) -> None:
+        """After the driver was cancelled: let others have the instance at once."""
+        if self._held is not None and not self.is_at_rest:
+            await self._services.leases.give_back(self._held, wake=0)
+
+    async def _drive(self) -> None:
+        while True:
+            action = await self._next()
+            terms = self._terms(action)
+            if not await self._save(terms) or not terms.goes_on:
+                self.is_at_rest = isinstance(action, plan.Finish)
+                return
+            await self._act(action)
+
+    # Deciding
+
+    async def _next(self) -> plan.Action:
+        """The next action that needs a save; what needs none happens on the way to it."""
+        while True:
+            action: plan.Action | None = self._plan.decide(self.instance, self._now())
+            if isinstance(action, plan.Ask):
+                action = await self._ask(action.step)
+            match action:
+                case None:
+                    continue
+                case plan.Replay(step, past):
+                    self._apply(
+                        events.StepReplayed(at=self._now(), step=step.name, number=past.number)
+                    )
+                case plan.Reopen(step, past):
+                    return self._reopen(step, past) or await self._next()
+                case plan.BeginRollback():
+                    self._apply(events.RollbackStarted(at=self._now()))
+                case plan.Finish(status):
+                    if status is not self.instance.head.status:
+                        self._apply(_ENDS[status](at=self._now()))
+                    return action
+                case _:
+                    return action
+
+    async def _ask(self, step: StepDefinition) -> plan.Action | None:
+        ctx = self._context(step, self.instance.current.get(step.name))
+        timeout = self._services.config.when_timeout
+        try:
+            if await self._services.attempts.ask(step, ctx, timeout):
+                return self._plan.reached(self.instance, step)
+        except Exception as error:
+            stored = StoredError.of(error)
+            self._apply(events.StepFailed(at=self._now(), step=step.name, error=stored))
+            return None
+        self._apply(events.StepSkipped(at=self._now(), step=step.name))
+        return None
+
+    def _reopen(self, step: StepDefinition, past: Execution) -> plan.Action | None:
+        doubtful = step.at_most_once and past.outcome is Outcome.UNKNOWN
+        verify = doubtful and step.verify is not None
+        self._apply(
+            events.StepReopened(at=self._now(), step=step.name, number=past.number, verify=verify)
+        )
+        if doubtful and not verify:
+            error = OutcomeUnknownError(
+                f"whether at-most-once step {step.name!r} has acted is unknown; "
+                "retry_step() runs it all the same"
+            )
+            stored = StoredError.of(error)
+            self._apply(events.StepFailed(at=self._now(), step=step.name, error=stored))
+            return None
+        execution = self.instance.current[step.name]
+        return plan.Verify(step, execution) if verify else plan.Run(step, execution)
+
+    # Saving
+
+    def _terms(self, action: plan.Action) -> Terms:
+        lease = self._services.config.lease
+        if isinstance(action, plan.Finish):
+            return Terms((), None, None)
+        if self._services.stopping.is_set():
+            return Terms((), None, self._pause_before(action))
+        if isinstance(action, plan.Pause):
+            pause = self._seconds_until(action.until)
+            return Terms((), None, pause) if pause > lease else Terms((), lease, None)
+        assert isinstance(action, plan.Run | plan.Verify | plan.Undo)
+        return Terms((action.step.name,), lease, None)
+
+    async def _save(self, terms: Terms) -> bool:
+        """Save all that has happened since the last save; False if the id exists already."""
+        if self._held is not None and not terms.goes_on:
+            self._services.leases.drop(self._held)
+        asked_at = self._services.leases.asked_at()
+        entries = tuple(
+            Entry(number=number, body=encode_execution(execution))
+            for number, execution in self._changed.items()
+        )
+        if self._revision == 0:
+            if not await self._create(terms, entries):
+                return False
+        else:
+            await self._checkpoint(terms, entries)
+        self._revision += 1
+        self._changed.clear()
+        self.intent = terms.intent
+        if terms.goes_on:
+            self._extend(asked_at)
+        if not self.first_save.done():
+            self.first_save.set_result(True)
+        self._say_all()
+        return True
+
+    async def _create(self, terms: Terms, entries: tuple[Entry, ...]) -> bool:
+        record = first_record(self.instance, intent=terms.intent, owner=self._owner)
+        made = await self._services.storage.create(
+            record, entries=entries, lease=terms.lease, wake=terms.wake
+        )
+        if not made:
+            self.first_save.set_result(False)
+        return made
+
+    async def _checkpoint(self, terms: Terms, entries: tuple[Entry, ...]) -> None:
+        head = self.instance.head
+        await self._services.storage.save(
+            Checkpoint(
+                id=self.instance.id,
+                owner=self._owner,
+                expected=self._revision,
+                status=head.status.value,
+                intent=terms.intent,
+                payload=encode_head(head),
+                updated_at=head.updated_at,
+                ended_at=head.ended_at,
+                lease=terms.lease,
+                wake=terms.wake,
+                entries=entries,
+            )
+        )
+
+    def _extend(self, asked_at: float) -> None:
+        if self._held is None:
+            self._held = self._services.leases.hold(self.instance.id, self._owner, asked_at)
+        else:
+            self._held.sure_until = asked_at + self._services.config.lease
+
+    # Acting
+
+    async def _act(self, action: plan.Action) -> None:
+        pause = self._pause_before(action)
+        if pause > 0:
+            await self._services.sleep(pause)
+        if self._services.stopping.is_set():
+            return
+        match action:
+            case plan.Run(step, execution):
+                await self._run(step, execution)
+            case plan.Verify(step, execution):
+                await self._verify(step, execution)
+            case plan.Undo(step, execution):
+                await self._undo(step, execution)
+
+    async def _run(self, step: StepDefinition, execution: Execution | None) -> None:
+        ctx = self._context(step, execution)
+        await self._may_call(
+            events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt)
+        )
+        attempted = await self._services.attempts.run(
+            step, step.handler, ctx, self._timeout(step.timeout)
+        )
+        policy = self._policy(step.retries)
+        self._apply(
+            outcome.after_attempt(step, execution, attempted, policy=policy, at=self._now())
+        )
+
+    async def _verify(self, step: StepDefinition, execution: Execution) -> None:
+        assert step.verify is not None
+        ctx = self._context(step, execution, attempt=execution.attempts)
+        await self._may_call(None)
+        attempted = await self._services.attempts.run(
+            step, step.verify, ctx, self._timeout(step.timeout)
+        )
+        policy = self._policy(step.retries)
+        self._apply(
+            outcome.after_verification(step, execution, attempted, policy=policy, at=self._now())
+        )
+
+    async def _undo(self, step: StepDefinition, execution: Execution) -> None:
+        assert step.compensate is not None
+        attempt = outcome.next_compensation(execution)
+        ctx = CompensationContext(
+            self.definition, self.instance, execution, clock=self._services.clock, attempt=attempt
+        )
+        await self._may_call(
+            events.CompensationStarted(
+                at=self._now(), step=step.name, number=execution.number, attempt=attempt
+            )
+        )
+        attempted = await self._services.attempts.run(
+            step, step.compensate, ctx, self._timeout(step.compensate_timeout)
+        )
+        policy = self._policy(step.compensate_retries)
+        self._apply(
+            outcome.after_compensation(step, execution, attempted, policy=policy, at=self._now())
+        )
+
+    async def _may_call(self, event: Event | None) -> None:
+        """Make sure that the instance is ours right before a handler is called."""
+        assert self._held is not None
+        await self._services.leases.ensure(self._held)
+        if event is not None and self._facts is not None:
+            self._services.observers.tell(self._facts, event)
+
+    def _context(
+        self, step: StepDefinition, execution: Execution | None, attempt: int | None = None
+    ) -> WorkflowContext:
+        instance = self.instance
+        generation = execution.generation if execution else instance.generation(step.name)
+        alone = self.definition.is_sequence
+        return WorkflowContext(
+            self.definition,
+            instance,
+            clock=self._services.clock,
+            step=step.name,
+            attempt=attempt or outcome.next_attempt(execution),
+            key=idempotency_key(instance.id, step.name, generation),
+            data=instance.data
+            if alone
+            else instance.data_of(self.definition.before_step(step.name)),
+        )
+
+    # Small things
+
+    def _apply(self, event: Event) -> None:
+        happened = change(self.instance, event)
+        self.instance.accept(happened)
+        for execution in happened.executions:
+            self._changed[execution.number] = execution
+        if self._facts is not None:
+            self._unsaid.append(event)
+
+    def _say_all(self) -> None:
+        if self._facts is not None:
+            for event in self._unsaid:
+                self._services.observers.tell(self._facts, event)
+            self._unsaid.clear()
+
+    def _instance_facts(self) -> InstanceFacts:
+        default = self._services.config.default_retries
+        return InstanceFacts(
+            id=self.instance.id,
+            workflow=self.definition.name,
+            input=self.instance.origin.input,
+            steps={
+                step.name: StepFacts(
+                    index=index, commit=step.commit, max_retries=(step.retries or default).retries
+                )
+                for index, step in enumerate(self.definition.steps)
+            },
+        )
+
+    def _now(self) -> datetime:
+        return self._services.clock.now()
+
+    def _seconds_until(self, moment: datetime) -> float:
+        return max(0.0, (moment - self._now()).total_seconds())
+
+    def _pause_before(self, action: plan.Action) -> float:
+        retry_at: datetime | None = None
+        match action:
+            case plan.Pause(_, until):
+                retry_at = until
+            case plan.Run(_, execution) | plan.Verify(_, execution) if execution is not None:
+                retry_at = execution.retry_at
+            case plan.Undo(_, execution) if execution.compensation is not None:
+                retry_at = execution.compensation.retry_at
+        return 0.0 if retry_at is None else self._seconds_until(retry_at)
+
+    def _policy(self, own: Retry | None) -> Retry:
+        return own or self._services.config.default_retries
+
+    def _timeout(self, own: float | None) -> float | None:
+        return own or self._services.config.default_timeout
+
+
+def first_record(instance: Instance, *, intent: tuple[str, ...] = (), owner: str) -> Record:
+    """The record with which an instance is created."""
+    origin, head = instance.origin, instance.head
+    return Record(
+        id=origin.id,
+        workflow=origin.workflow,
+        version=origin.version,
+        status=head.status.value,
+        owner=owner,
+        labels=origin.labels,
+        created_at=origin.created_at,
+        updated_at=head.updated_at,
+        ended_at=head.ended_at,
+        intent=intent,
+        fixed=encode_origin(origin),
+        payload=encode_head(head),
+    )

@@ -1,0 +1,242 @@
+"""How an attempt went, to what happened. Pure."""
+
+from datetime import datetime, timedelta
+
+from attrs import frozen
+
+from flux import events
+from flux.definition.policy import Retry
+from flux.definition.step import StepDefinition
+from flux.engine.attempt import Attempted, output_text
+from flux.errors import NotJSONError, OutcomeUnknownError, StoredError
+from flux.events import AttemptEnd, Event
+from flux.state.execution import Execution
+
+
+@frozen
+class Answer:
+    """What a verifier says: the step has acted, with this output."""
+
+    output: object = None
+
+
+class NotDone:
+    """What a verifier says: the step has not acted."""
+
+    def __repr__(self) -> str:
+        return "not_done"
+
+
+def done(output: object = None) -> Answer:
+    """A verifier returns `done(output)` when the step has acted."""
+    return Answer(output)
+
+
+not_done = NotDone()
+"""A verifier returns `not_done` when the step has not acted."""
+
+
+def after_attempt(
+    step: StepDefinition,
+    execution: Execution | None,
+    attempted: Attempted,
+    *,
+    policy: Retry,
+    at: datetime,
+) -> Event:
+    """What an attempt of the handler came to."""
+    attempt = next_attempt(execution)
+    if attempted.ended is None:
+        return events.StepCompleted(
+            at=at,
+            step=step.name,
+            started_at=attempted.started_at,
+            attempt=attempt,
+            output=attempted.output,
+            changes=attempted.changes,
+        )
+    assert attempted.error is not None
+    failed = 0 if execution is None else execution.failures
+    retry_at = _retry_at(attempted, failed, policy, at)
+    # An at-most-once step that may have acted is not tried again, it is asked about.
+    verify = step.at_most_once and attempted.ended.may_have_acted
+    if attempted.ended is AttemptEnd.REFUSED or (verify and step.verify is None):
+        retry_at = None
+    elif verify:
+        retry_at = at
+    if retry_at is None:
+        return events.StepFailed(
+            at=at,
+            step=step.name,
+            error=StoredError.of(attempted.error),
+            started_at=attempted.started_at,
+            attempt=attempt,
+            ended=attempted.ended,
+        )
+    return events.AttemptFailed(
+        at=at,
+        step=step.name,
+        started_at=attempted.started_at,
+        attempt=attempt,
+        ended=attempted.ended,
+        error=StoredError.of(attempted.error),
+        retry_at=retry_at,
+        verify=verify,
+    )
+
+
+def after_verification(
+    step: StepDefinition,
+    execution: Execution,
+    attempted: Attempted,
+    *,
+    policy: Retry,
+    at: datetime,
+) -> Event:
+    """What asking the verifier came to."""
+    if attempted.ended is None and isinstance(attempted.value, NotDone):
+        return events.StepCleared(at=at, step=step.name)
+    try:
+        output = _verified(step, attempted)
+    except (NotJSONError, TypeError) as error:
+        return _still_unknown(step, error, at)
+    if output is not None:
+        return events.StepCompleted(
+            at=at,
+            step=step.name,
+            started_at=attempted.started_at,
+            attempt=execution.attempts,
+            output=output,
+            changes=attempted.changes,
+        )
+    assert attempted.error is not None
+    retry_at = _retry_at(attempted, execution.verifications, policy, at)
+    if retry_at is None or attempted.ended is AttemptEnd.REFUSED:
+        return _still_unknown(step, attempted.error, at)
+    stored = StoredError.of(attempted.error)
+    return events.VerifyFailed(at=at, step=step.name, error=stored, retry_at=retry_at)
+
+
+def after_compensation(
+    step: StepDefinition,
+    execution: Execution,
+    attempted: Attempted,
+    *,
+    policy: Retry,
+    at: datetime,
+) -> Event:
+    """What an attempt of the compensator came to."""
+    attempt = next_compensation(execution)
+    if attempted.ended is None:
+        return events.StepCompensated(
+            at=at,
+            step=step.name,
+            number=execution.number,
+            started_at=attempted.started_at,
+            attempt=attempt,
+            changes=attempted.changes,
+        )
+    assert attempted.error is not None
+    failed = 0 if execution.compensation is None else execution.compensation.failures
+    retry_at = _retry_at(attempted, failed, policy, at)
+    if retry_at is None or attempted.ended is AttemptEnd.REFUSED:
+        return events.CompensationFailed(
+            at=at,
+            step=step.name,
+            number=execution.number,
+            started_at=attempted.started_at,
+            attempt=attempt,
+            error=StoredError.of(attempted.error),
+            ended=attempted.ended,
+        )
+    return events.CompensationAttemptFailed(
+        at=at,
+        step=step.name,
+        number=execution.number,
+        started_at=attempted.started_at,
+        attempt=attempt,
+        error=StoredError.of(attempted.error),
+        ended=attempted.ended,
+        retry_at=retry_at,
+    )
+
+
+def after_interruption(step: StepDefinition, execution: Execution | None, *, at: datetime) -> Event:
+    """What it means that the driver which had saved the intent to run this step is gone."""
+    attempt = next_attempt(execution)
+    error = StoredError(
+        type=OutcomeUnknownError.__name__,
+        message=f"attempt {attempt} of step {step.name!r} was interrupted; "
+        "whether it acted is unknown",
+    )
+    if step.at_most_once and step.verify is None:
+        return events.StepFailed(
+            at=at, step=step.name, error=error, attempt=attempt, ended=AttemptEnd.INTERRUPTED
+        )
+    return events.AttemptFailed(
+        at=at,
+        step=step.name,
+        started_at=at,
+        attempt=attempt,
+        ended=AttemptEnd.INTERRUPTED,
+        error=error,
+        verify=step.at_most_once,
+    )
+
+
+def after_interrupted_compensation(
+    step: StepDefinition, execution: Execution, *, at: datetime
+) -> Event:
+    """What it means that the driver which had saved the intent to undo this step is gone."""
+    attempt = next_compensation(execution)
+    error = StoredError(
+        type=OutcomeUnknownError.__name__,
+        message=f"attempt {attempt} to undo step {step.name!r} was interrupted",
+    )
+    return events.CompensationAttemptFailed(
+        at=at,
+        step=step.name,
+        number=execution.number,
+        started_at=at,
+        attempt=attempt,
+        error=error,
+        ended=AttemptEnd.INTERRUPTED,
+        retry_at=None,
+    )
+
+
+def next_attempt(execution: Execution | None) -> int:
+    """The number of the next attempt of a step."""
+    return 1 if execution is None else execution.attempts + 1
+
+
+def next_compensation(execution: Execution) -> int:
+    """The number of the next attempt to undo an execution."""
+    return 1 if execution.compensation is None else execution.compensation.attempts + 1
+
+
+def _retry_at(attempted: Attempted, failed: int, policy: Retry, at: datetime) -> datetime | None:
+    assert attempted.error is not None
+    try:
+        pause = policy.pause(attempted.error, failed + 1)
+        return None if pause is None else at + timedelta(seconds=pause)
+    except Exception as error:
+        # A broken delay function, or a pause past the end of time: no more attempts.
+        attempted.error.add_note(f"its retry policy failed: {type(error).__name__}: {error}")
+        return None
+
+
+def _verified(step: StepDefinition, attempted: Attempted) -> bytes | None:
+    if attempted.ended is not None:
+        return None
+    if not isinstance(attempted.value, Answer):
+        returned = type(attempted.value).__name__
+        raise TypeError(
+            f"the verifier of step {step.name!r} returned {returned}; "
+            "return done(output) or not_done"
+        )
+    return output_text(attempted.value.output)
+
+
+def _still_unknown(step: StepDefinition, error: BaseException, at: datetime) -> Event:
+    return events.StepFailed(at=at, step=step.name, error=StoredError.of(error))

@@ -1,0 +1,143 @@
+"""What people ask of an instance at rest, to what happens to it. Pure."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from flux import events
+from flux.definition.workflow import WorkflowDefinition
+from flux.engine.compensation import failed
+from flux.errors import (
+    InvalidTransitionError,
+    StepCompensatedError,
+    StepNotCompletedError,
+    UnknownStepError,
+)
+from flux.events import Event
+from flux.state.instance import Instance
+from flux.state.status import Outcome, StepStatus, WorkflowStatus
+
+Decision = Callable[[WorkflowDefinition, Instance, datetime], list[Event]]
+
+_FITS = {
+    WorkflowStatus.COMPLETED: "restart() runs it again from a step",
+    WorkflowStatus.FAILED: "resume() tries its failed steps again",
+    WorkflowStatus.ROLLED_BACK: "restart() runs it again from a step",
+    WorkflowStatus.CANCELLED: "restart() runs it again from a step",
+    WorkflowStatus.ROLLBACK_FAILED: "retry_rollback() or skip_compensation() go on",
+    WorkflowStatus.PARKED: "resume() lets it go on",
+    WorkflowStatus.PAUSED: "resume() lets it go on",
+}
+
+
+def refused(instance_id: str, status: WorkflowStatus, verb: str) -> InvalidTransitionError:
+    """The error for a verb that does not fit the status, naming one that does."""
+    fits = _FITS.get(status, "result() waits for its end")
+    return InvalidTransitionError(instance_id, status.value, verb, fits)
+
+
+def resumed(definition: WorkflowDefinition, instance: Instance, at: datetime) -> list[Event]:
+    """`resume`: failed steps run anew, doubtful at-most-once ones are asked about first."""
+    status = instance.head.status
+    if status is WorkflowStatus.PARKED:
+        return [events.InstanceUnparked(at=at)]
+    if status is not WorkflowStatus.FAILED:
+        return []
+    steps = _failed_steps(instance)
+    doubtful = [
+        step
+        for step in steps
+        if instance.current[step].outcome is Outcome.UNKNOWN and definition.step(step).at_most_once
+    ]
+    for step in doubtful:
+        if definition.step(step).verify is None:
+            fits = f"retry_step(id, {step!r}) runs it, if you know that it may"
+            raise InvalidTransitionError(
+                instance.id,
+                f"{status} with unknown outcome of at-most-once step {step!r}",
+                "resume",
+                fits,
+            )
+    return [events.StepsRetried(at=at, steps=steps, verify=tuple(doubtful))]
+
+
+def step_retried(step: str) -> Decision:
+    """`retry_step`: this failed step runs, whatever is known of it."""
+
+    def decide(definition: WorkflowDefinition, instance: Instance, at: datetime) -> list[Event]:
+        definition.place(step)
+        if instance.head.status is not WorkflowStatus.FAILED:
+            raise refused(instance.id, instance.head.status, "retry_step")
+        failed_steps = _failed_steps(instance)
+        if step not in failed_steps:
+            why = f"it has not failed; failed: {', '.join(failed_steps)}"
+            raise StepNotCompletedError(step, why)
+        return [events.StepsRetried(at=at, steps=(step,))]
+
+    return decide
+
+
+def restarted(from_step: str) -> Decision:
+    """`restart`: this step and all after it in the graph run again."""
+
+    def decide(definition: WorkflowDefinition, instance: Instance, at: datetime) -> list[Event]:
+        status = instance.head.status
+        if not status.is_rest or status is WorkflowStatus.ROLLBACK_FAILED:
+            raise refused(instance.id, status, "restart")
+        again = definition.from_step_on(from_step)
+        _refuse_undone(definition, instance, from_step, again)
+        replaced = tuple(
+            execution.number for step, execution in instance.current.items() if step in again
+        )
+        return [events.InstanceRestarted(at=at, from_step=from_step, replaced=replaced)]
+
+    return decide
+
+
+def rollback_retried(
+    definition: WorkflowDefinition, instance: Instance, at: datetime
+) -> list[Event]:
+    """`retry_rollback`: failed compensations run again with fresh retries."""
+    if instance.head.status is not WorkflowStatus.ROLLBACK_FAILED:
+        raise refused(instance.id, instance.head.status, "retry_rollback")
+    return [events.RollbackRetried(at=at)]
+
+
+def compensation_skipped(step: str, reason: str) -> Decision:
+    """`skip_compensation`: a person settles the failed compensation of this step."""
+
+    def decide(definition: WorkflowDefinition, instance: Instance, at: datetime) -> list[Event]:
+        if instance.head.status is not WorkflowStatus.ROLLBACK_FAILED:
+            raise refused(instance.id, instance.head.status, "skip_compensation")
+        execution = failed(instance)
+        assert execution is not None
+        if execution.step != step:
+            raise UnknownStepError(step, definition.name, [execution.step])
+        return [
+            events.CompensationSkipped(at=at, step=step, number=execution.number, reason=reason)
+        ]
+
+    return decide
+
+
+def _failed_steps(instance: Instance) -> tuple[str, ...]:
+    return tuple(e.step for e in instance.history() if e.status is StepStatus.FAILED)
+
+
+def _refuse_undone(
+    definition: WorkflowDefinition, instance: Instance, from_step: str, again: frozenset[str]
+) -> None:
+    """Refuse a restart while a step that stays was undone, or never got a result."""
+    staying = [step for step in definition.order if step.name not in again]
+    undone = [
+        step.name
+        for step in staying
+        if (known := instance.current.get(step.name)) is not None and known.is_compensated
+    ]
+    if undone:
+        raise StepCompensatedError(instance.id, from_step, undone[0])
+    before = definition.before_step(from_step)
+    for step in staying:
+        known = instance.current.get(step.name)
+        if step.name in before and (known is None or not known.is_settled):
+            why = f"it comes before {from_step!r}; restart from it or from a step before it"
+            raise StepNotCompletedError(step.name, why)

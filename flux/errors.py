@@ -1,0 +1,345 @@
+"""Every error that Flux raises.
+
+FluxError
+├── DefinitionError            ValueError     a workflow that makes no sense
+├── WorkflowConflictError      ValueError     two workflows under one name and version
+├── UnknownWorkflowError       LookupError    no such workflow is registered
+├── UnknownStepError           LookupError    the workflow has no such step
+├── StepNotCompletedError      LookupError    the step has no result (yet)
+├── InputError                 ValueError     an input that the workflow refuses
+├── NotJSONError               TypeError      a value that JSON would change
+├── InstanceNotFoundError      LookupError    no such instance is stored
+├── InstanceConflictError      ValueError     the id belongs to another run
+├── InvalidTransitionError     RuntimeError   the verb does not fit the status
+├── StepCompensatedError       RuntimeError   a restart from after an undone step
+├── ResultTimeoutError         TimeoutError   the instance has not ended in time
+├── EngineClosedError          RuntimeError   a verb on an engine that is not open
+├── StepTimeoutError           TimeoutError   an attempt took longer than it may
+├── OutcomeUnknownError        RuntimeError   nobody knows whether the step acted
+├── StateFormatError           ValueError     stored state that this version cannot read
+└── StorageError               OSError        the storage could not do it
+    ├── StorageURLError        ValueError     a URL that names no storage
+    ├── StorageClosedError     RuntimeError   a storage that is not open
+    ├── NotADatabaseError      ValueError     the file is something else
+    ├── SchemaTooNewError      RuntimeError   written by a newer Flux
+    ├── StorageFullError       -              the disk is full
+    ├── StorageBusyError       TimeoutError   others held the lock for too long
+    ├── StaleInstanceError     RuntimeError   another process took the instance over
+    └── UniqueKeyTakenError    ValueError     a live instance holds the key
+"""
+
+import traceback
+from collections.abc import Iterable
+from datetime import datetime
+
+from attrs import frozen
+
+
+class FluxError(Exception):
+    """The root of all errors of Flux."""
+
+
+class DefinitionError(FluxError, ValueError):
+    """A workflow that makes no sense; `problems` lists all that is wrong with it."""
+
+    def __init__(self, workflow: str, problems: Iterable[str]) -> None:
+        self.workflow = workflow
+        self.problems = tuple(problems)
+        listed = "\n".join(f"  - {problem}" for problem in self.problems)
+        super().__init__(f"workflow {workflow!r} cannot be built:\n{listed}")
+
+
+class WorkflowConflictError(FluxError, ValueError):
+    """Two different workflows were registered under one name and version."""
+
+    def __init__(self, workflow: str, version: str) -> None:
+        self.workflow = workflow
+        self.version = version
+        super().__init__(
+            f"another workflow {workflow!r} of version {version!r} is registered already; "
+            "give the new one another version"
+        )
+
+
+class UnknownWorkflowError(FluxError, LookupError):
+    """No workflow of this name is registered with the engine."""
+
+    def __init__(self, workflow: str, registered: Iterable[str]) -> None:
+        self.workflow = workflow
+        self.registered = tuple(sorted(registered))
+        super().__init__(
+            f"no workflow {workflow!r} is registered (there are: {listing(self.registered)}); "
+            "pass it to FluxEngine(workflows=[...])"
+        )
+
+
+class UnknownStepError(FluxError, LookupError):
+    """The workflow has no step of this name."""
+
+    def __init__(self, step: str, workflow: str, steps: Iterable[str]) -> None:
+        self.step = step
+        self.workflow = workflow
+        self.steps = tuple(steps)
+        super().__init__(
+            f"workflow {workflow!r} has no step {step!r}; its steps are: {listing(self.steps)}"
+        )
+
+
+class StepNotCompletedError(FluxError, LookupError):
+    """The step has no result: it has not run, is still running, or failed."""
+
+    def __init__(self, step: str, why: str) -> None:
+        self.step = step
+        super().__init__(f"step {step!r} has no result: {why}")
+
+
+class InputError(FluxError, ValueError):
+    """The workflow refuses this input; nothing was saved. `field` is a path such as `lines[0].sku`."""
+
+    def __init__(self, workflow: str, message: str, *, field: str | None = None) -> None:
+        self.workflow = workflow
+        self.field = field
+        super().__init__(f"workflow {workflow!r} refuses the input: {message}")
+
+
+class NotJSONError(FluxError, TypeError):
+    """A value that would not come back from JSON as it went in; `path` says where it stands."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(f"{path}: {why}")
+
+
+class InstanceNotFoundError(FluxError, LookupError):
+    """No instance of this id is stored."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        super().__init__(f"there is no instance {id!r} in this storage; look with engine.list()")
+
+
+class InstanceConflictError(FluxError, ValueError):
+    """The id, or the unique key, belongs to an instance that is not the same run."""
+
+    def __init__(self, id: str, why: str) -> None:
+        self.id = id
+        super().__init__(f"instance {id!r} exists already and {why}; use another id")
+
+
+class InvalidTransitionError(FluxError, RuntimeError):
+    """The status of the instance does not allow this verb; the message names one that fits."""
+
+    def __init__(self, id: str, status: str, verb: str, fits: str) -> None:
+        self.id = id
+        self.status = status
+        self.verb = verb
+        self.fits = fits
+        super().__init__(f"instance {id!r} is {status}, so it cannot {verb}; {fits}")
+
+
+class StepCompensatedError(FluxError, RuntimeError):
+    """A restart from after a step that was undone; `earliest` is the first step to restart from."""
+
+    def __init__(self, id: str, step: str, earliest: str) -> None:
+        self.id = id
+        self.step = step
+        self.earliest = earliest
+        super().__init__(
+            f"instance {id!r} cannot restart from {step!r}: a step before it was compensated; "
+            f"restart from {earliest!r}"
+        )
+
+
+class ResultTimeoutError(FluxError, TimeoutError):
+    """The instance has not ended in the time given; it goes on unchanged."""
+
+    def __init__(self, id: str, status: str, timeout: float) -> None:
+        self.id = id
+        self.status = status
+        self.timeout = timeout
+        super().__init__(
+            f"instance {id!r} is still {status} after {timeout:g} s; it goes on, ask again later"
+        )
+
+
+class EngineClosedError(FluxError, RuntimeError):
+    """A verb was called on an engine that is not open, or that closed while the verb waited."""
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        super().__init__(f"{verb}: the engine is not open; use it inside `async with engine:`")
+
+
+class StepTimeoutError(FluxError, TimeoutError):
+    """One attempt took longer than its timeout; what it did is unknown."""
+
+    def __init__(self, what: str, timeout: float) -> None:
+        self.what = what
+        self.timeout = timeout
+        super().__init__(f"{what} took longer than {timeout:g} s")
+
+
+class OutcomeUnknownError(FluxError, RuntimeError):
+    """Raised by a handler that cannot tell whether it acted, or kept as the error of such a step."""
+
+
+class StateFormatError(FluxError, ValueError):
+    """Stored state whose format this version of Flux does not know."""
+
+    def __init__(self, kind: str, found: object, known: int) -> None:
+        self.kind = kind
+        self.found = found
+        self.known = known
+        super().__init__(
+            f"the stored {kind} has format {found!r}, this Flux reads formats up to {known}; "
+            "upgrade flux-saga"
+        )
+
+
+class StorageError(FluxError, OSError):
+    """The storage could not do what was asked; what was saved before is still saved."""
+
+
+class StorageURLError(StorageError, ValueError):
+    """The URL names no storage."""
+
+    def __init__(self, url: str, why: str) -> None:
+        self.url = url
+        super().__init__(
+            f"{url!r} is no storage: {why}; write memory:, sqlite:///path or redis://host:port/db"
+        )
+
+
+class StorageClosedError(StorageError, RuntimeError):
+    """The storage is not open."""
+
+    def __init__(self, storage: str) -> None:
+        self.storage = storage
+        super().__init__(f"{storage} is not open; call init() first, or open it with an engine")
+
+
+class NotADatabaseError(StorageError, ValueError):
+    """The file exists and is something else than a database of Flux; it was not changed."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} is not a database of Flux ({why}); it is unchanged, use another path"
+        )
+
+
+class SchemaTooNewError(StorageError, RuntimeError):
+    """The database was written by a newer Flux; it was not changed."""
+
+    def __init__(self, path: str, found: int, known: int) -> None:
+        self.path = path
+        self.found = found
+        self.known = known
+        super().__init__(
+            f"{path} has schema {found}, this Flux knows schemas up to {known}; "
+            "upgrade flux-saga, the database is unchanged"
+        )
+
+
+class StorageFullError(StorageError):
+    """There is no room for the save; what was saved before is intact."""
+
+    def __init__(self, storage: str) -> None:
+        self.storage = storage
+        super().__init__(
+            f"{storage} is full; make room, then resume the instance: nothing saved is lost"
+        )
+
+
+class StorageBusyError(StorageError, TimeoutError):
+    """Other processes held the lock of the storage for longer than the busy timeout."""
+
+    def __init__(self, storage: str, timeout: float) -> None:
+        self.storage = storage
+        self.timeout = timeout
+        super().__init__(
+            f"{storage} was locked for more than {timeout:g} s by others; "
+            "end long transactions on it or raise busy_timeout"
+        )
+
+
+class StaleInstanceError(StorageError, RuntimeError):
+    """Another process has taken the instance over; this process's result was dropped."""
+
+    def __init__(self, id: str, expected: int) -> None:
+        self.id = id
+        self.expected = expected
+        super().__init__(
+            f"instance {id!r} is no longer at revision {expected} of this owner: "
+            "another process drives it, this result is dropped"
+        )
+
+
+class UniqueKeyTakenError(StorageError, ValueError):
+    """A live instance holds the unique key; `holder` is its id."""
+
+    def __init__(self, key: str, holder: str) -> None:
+        self.key = key
+        self.holder = holder
+        super().__init__(f"the live instance {holder!r} holds the unique key {key!r}")
+
+
+@frozen(kw_only=True)
+class StoredError:
+    """An error as it is kept: names and texts, never the object itself."""
+
+    type: str
+    message: str
+    traceback: str = ""
+    cause: "StoredError | None" = None
+
+    @classmethod
+    def of(cls, error: BaseException) -> "StoredError":
+        """Keep `error` with its traceback's text and its chain of causes."""
+        texts = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
+        links = _causes(error)
+        kept: StoredError | None = None
+        for cause in reversed(links):
+            kept = cls(type=type(cause).__name__, message=_message(cause), cause=kept)
+        return cls(
+            type=type(error).__name__, message=_message(error), traceback=_encodable("".join(texts)), cause=kept
+        )
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return _encodable(str(error))
+    except Exception:  # a broken __str__ must not hide the failure
+        return "<the error has no readable message>"
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    link = _cause(error)
+    while link is not None and link not in found and len(found) < 16:
+        found.append(link)
+        link = _cause(link)
+    return found
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    hidden = error.__suppress_context__
+    return error.__cause__ or (None if hidden else error.__context__)
+
+
+def listing(names: Iterable[object]) -> str:
+    """Names for a message, comma separated; `none` if there are none."""
+    return ", ".join(str(name) for name in names) or "none"
+
+
+def instant(moment: datetime) -> str:
+    """A time for a message."""
+    return moment.isoformat(timespec="seconds")

@@ -1,0 +1,270 @@
+"""What can happen to an instance, in the past tense.
+
+The engine makes an event of everything that happens; `state.changes` turns it into the next state
+of the instance, and once that is saved, `observe` tells whoever listens.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from attrs import Factory, frozen
+
+from flux.errors import StoredError
+
+
+class AttemptEnd(StrEnum):
+    """How an attempt that did not complete ended."""
+
+    FAILED = "failed"
+    """The handler raised."""
+    UNKNOWN = "unknown"
+    """The handler raised to say that it cannot tell whether it acted."""
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    """Its process died, stopped or lost the instance."""
+    REFUSED = "refused"
+    """The handler returned something that cannot be kept."""
+
+    @property
+    def may_have_acted(self) -> bool:
+        return self is not AttemptEnd.FAILED
+
+
+@frozen(kw_only=True)
+class DataChanges:
+    """Top-level keys of `data`: those set, each with its JSON text, and those deleted."""
+
+    set: Mapping[str, bytes] = Factory(dict)
+    deleted: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Event:
+    """Something that happened, `at` a time by the engine's clock."""
+
+    at: datetime
+
+
+@frozen(kw_only=True)
+class InstanceStarted(Event):
+    """The first save is about to be made."""
+
+
+@frozen(kw_only=True)
+class InstanceRecovered(Event):
+    """The instance was taken over from a driver that is gone."""
+
+
+@frozen(kw_only=True)
+class InstanceParked(Event):
+    """It was recovered too often without progress; a person has to look at it."""
+
+    reason: str
+
+
+@frozen(kw_only=True)
+class InstanceUnparked(Event):
+    """A person let a parked instance go on."""
+
+
+@frozen(kw_only=True)
+class InstanceCompleted(Event):
+    """Nothing is left to run."""
+
+
+@frozen(kw_only=True)
+class InstanceFailed(Event):
+    """A step failed for good, and there is nothing to undo."""
+
+
+@frozen(kw_only=True)
+class RollbackStarted(Event):
+    """A step failed for good, and something is to be undone."""
+
+
+@frozen(kw_only=True)
+class InstanceRolledBack(Event):
+    """All that had to be undone is undone."""
+
+
+@frozen(kw_only=True)
+class RollbackFailed(Event):
+    """A compensator failed for good; a person has to decide."""
+
+
+@frozen(kw_only=True)
+class RollbackRetried(Event):
+    """A person asked for the failed compensations to be tried afresh."""
+
+
+@frozen(kw_only=True)
+class InstanceRestarted(Event):
+    """A person let the instance run again; the executions of these numbers were replaced."""
+
+    from_step: str
+    replaced: tuple[int, ...]
+
+
+@frozen(kw_only=True)
+class StepsRetried(Event):
+    """A person let failed steps run again; those in `verify` are asked whether they acted."""
+
+    steps: tuple[str, ...]
+    verify: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class StepEvent(Event):
+    """Something that happened to a step."""
+
+    step: str
+
+
+@frozen(kw_only=True)
+class StepStarted(StepEvent):
+    """Its intent is saved, its handler is about to be called."""
+
+    attempt: int
+
+
+@frozen(kw_only=True)
+class StepSkipped(StepEvent):
+    """Its predicate said no."""
+
+
+@frozen(kw_only=True)
+class StepReplayed(StepEvent):
+    """Reached again after a restart: the committed execution of this number stands."""
+
+    number: int
+
+
+@frozen(kw_only=True)
+class StepReopened(StepEvent):
+    """Reached again after a restart: the unfinished execution of this number goes on.
+
+    With `verify` its verifier is asked first whether it has acted.
+    """
+
+    number: int
+    verify: bool = False
+
+
+@frozen(kw_only=True)
+class StepCompleted(StepEvent):
+    """Its handler, or its verifier, gave a result."""
+
+    started_at: datetime
+    attempt: int
+    output: bytes
+    changes: DataChanges
+
+
+@frozen(kw_only=True)
+class AttemptFailed(StepEvent):
+    """An attempt ended without a result; the step is tried again at `retry_at`.
+
+    With `verify` its verifier is asked first whether the attempt acted.
+    """
+
+    started_at: datetime
+    attempt: int
+    ended: AttemptEnd
+    error: StoredError
+    retry_at: datetime | None = None
+    verify: bool = False
+
+
+@frozen(kw_only=True)
+class StepFailed(StepEvent):
+    """The step failed for good. `attempt` is None if no attempt was made or added by this."""
+
+    error: StoredError
+    started_at: datetime | None = None
+    attempt: int | None = None
+    ended: AttemptEnd = AttemptEnd.FAILED
+
+
+@frozen(kw_only=True)
+class VerifyFailed(StepEvent):
+    """The verifier raised; it is asked again at `retry_at`."""
+
+    error: StoredError
+    retry_at: datetime
+
+
+@frozen(kw_only=True)
+class StepCleared(StepEvent):
+    """The verifier said that the step has not acted."""
+
+
+@frozen(kw_only=True)
+class CompensationEvent(StepEvent):
+    """Something that happened to the compensation of the execution of this number."""
+
+    number: int
+
+
+@frozen(kw_only=True)
+class CompensationStarted(CompensationEvent):
+    """Its intent is saved, the compensator is about to be called."""
+
+    attempt: int
+
+
+@frozen(kw_only=True)
+class StepCompensated(CompensationEvent):
+    """The compensator returned."""
+
+    started_at: datetime
+    attempt: int
+    changes: DataChanges
+
+
+@frozen(kw_only=True)
+class CompensationAttemptFailed(CompensationEvent):
+    """The compensator did not return; it is tried again at `retry_at`."""
+
+    started_at: datetime
+    attempt: int
+    error: StoredError
+    ended: AttemptEnd
+    retry_at: datetime | None
+
+
+@frozen(kw_only=True)
+class CompensationFailed(CompensationEvent):
+    """The compensator failed for good."""
+
+    started_at: datetime
+    attempt: int
+    error: StoredError
+    ended: AttemptEnd
+
+
+@frozen(kw_only=True)
+class CompensationSkipped(CompensationEvent):
+    """A person said that the step need not be undone, or was undone by hand."""
+
+    reason: str
+
+
+@frozen(kw_only=True)
+class StepFacts:
+    """What observers are told of a step."""
+
+    index: int
+    commit: bool
+    max_retries: int
+
+
+@frozen(kw_only=True)
+class InstanceFacts:
+    """What observers are told of an instance."""
+
+    id: str
+    workflow: str
+    input: bytes
+    steps: Mapping[str, StepFacts]

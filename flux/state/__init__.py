@@ -1,0 +1,1 @@
+"""What has happened: instances, their executions, and how an event changes them."""

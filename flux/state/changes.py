@@ -1,0 +1,393 @@
+"""State and event to change: what each event makes of an instance. Pure."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from attrs import evolve
+
+from flux import events
+from flux.errors import StoredError
+from flux.events import AttemptEnd, Event, StepEvent
+from flux.state.execution import KEPT_ATTEMPTS, Attempt, Compensation, Execution
+from flux.state.instance import Change, Head, Instance
+from flux.state.status import (
+    CompensationStatus,
+    Direction,
+    Outcome,
+    StepStatus,
+    WorkflowStatus,
+    move,
+)
+
+
+def change(instance: Instance, event: Event) -> Change:
+    """What `event` makes of `instance`, which stays as it is."""
+    return _CHANGES[type(event)](instance, event)
+
+
+def first_head(at: datetime) -> Head:
+    """The head of an instance to which nothing has happened."""
+    return Head(
+        status=WorkflowStatus.PENDING,
+        direction=Direction.FORWARD,
+        run=1,
+        ticks=0,
+        recoveries=0,
+        error=None,
+        reason=None,
+        updated_at=at,
+        ended_at=None,
+    )
+
+
+# The instance as a whole
+
+
+def _moved(status: WorkflowStatus) -> Callable[[Instance, Event], Change]:
+    def moved(instance: Instance, event: Event) -> Change:
+        head = evolve(
+            instance.head,
+            status=move(instance.head.status, status),
+            updated_at=event.at,
+            ended_at=event.at if status.is_ended else None,
+        )
+        return Change(head)
+
+    return moved
+
+
+def _recovered(instance: Instance, event: events.InstanceRecovered) -> Change:
+    recoveries = instance.head.recoveries + 1
+    return Change(evolve(instance.head, recoveries=recoveries, updated_at=event.at))
+
+
+def _parked(instance: Instance, event: events.InstanceParked) -> Change:
+    parked = _moved(WorkflowStatus.PARKED)(instance, event)
+    return Change(evolve(parked.head, reason=event.reason))
+
+
+def _unparked(instance: Instance, event: events.InstanceUnparked) -> Change:
+    forward = instance.head.direction is Direction.FORWARD
+    status = WorkflowStatus.RUNNING if forward else WorkflowStatus.ROLLING_BACK
+    unparked = _moved(status)(instance, event)
+    return Change(evolve(unparked.head, reason=None, recoveries=0))
+
+
+def _rollback_retried(instance: Instance, event: events.RollbackRetried) -> Change:
+    failed = (
+        evolve(execution, compensation=_afresh(execution.compensation))
+        for execution in instance.executions.values()
+        if execution.compensation is not None
+        and execution.compensation.status is CompensationStatus.FAILED
+    )
+    head = _moved(WorkflowStatus.ROLLING_BACK)(instance, event).head
+    return Change(evolve(head, recoveries=0), tuple(failed))
+
+
+def _afresh(compensation: Compensation) -> Compensation:
+    return evolve(compensation, status=CompensationStatus.RUNNING, failures=0, retry_at=None)
+
+
+def _restarted(instance: Instance, event: events.InstanceRestarted) -> Change:
+    set_aside = (evolve(instance.executions[n], replaced=True) for n in event.replaced)
+    head = evolve(
+        _moved(WorkflowStatus.RUNNING)(instance, event).head,
+        direction=Direction.FORWARD,
+        run=instance.head.run + 1,
+        recoveries=0,
+        error=None,
+    )
+    return Change(head, tuple(set_aside), refold=True)
+
+
+def _steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
+    retried = (
+        evolve(
+            instance.current[step],
+            status=StepStatus.RUNNING,
+            verifying=step in event.verify,
+            failures=0,
+            verifications=0,
+            retry_at=None,
+            ended_at=None,
+        )
+        for step in event.steps
+    )
+    head = evolve(
+        _moved(WorkflowStatus.RUNNING)(instance, event).head,
+        direction=Direction.FORWARD,
+        recoveries=0,
+        error=None,
+    )
+    return Change(head, tuple(retried))
+
+
+# Steps on the way forward
+
+
+def _completed(instance: Instance, event: events.StepCompleted) -> Change:
+    head = _ticked(instance, event)
+    known = instance.current.get(event.step)
+    # Constructed, not evolved: this is on the way of every step.
+    execution = Execution(
+        number=head.ticks if known is None else known.number,
+        step=event.step,
+        status=StepStatus.COMPLETED,
+        place=head.ticks if known is None else known.place,
+        generation=instance.generation(event.step) if known is None else known.generation,
+        run=head.run,
+        outcome=Outcome.COMPLETED,
+        attempts=event.attempt,
+        failures=0 if known is None else known.failures,
+        started_at=event.started_at if known is None else known.started_at,
+        ended_at=event.at,
+        output=event.output,
+        changes=event.changes,
+        finished=head.ticks,
+        folded=head.ticks,
+        failed_attempts=() if known is None else known.failed_attempts,
+    )
+    return Change(head, (execution,), event.changes)
+
+
+def _skipped(instance: Instance, event: events.StepSkipped) -> Change:
+    head = _ticked(instance, event)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    return Change(head, (evolve(known, status=StepStatus.SKIPPED, ended_at=event.at),))
+
+
+def _replayed(instance: Instance, event: events.StepReplayed) -> Change:
+    head = _ticked(instance, event, recoveries=instance.head.recoveries)
+    past = instance.executions[event.number]
+    replayed = evolve(past, replaced=False, run=head.run, place=head.ticks, folded=head.ticks)
+    return Change(head, (replayed,), past.changes)
+
+
+def _reopened(instance: Instance, event: events.StepReopened) -> Change:
+    head = _ticked(instance, event, recoveries=instance.head.recoveries)
+    reopened = evolve(
+        instance.executions[event.number],
+        replaced=False,
+        run=head.run,
+        place=head.ticks,
+        status=StepStatus.RUNNING,
+        verifying=event.verify,
+        failures=0,
+        verifications=0,
+        retry_at=None,
+        ended_at=None,
+    )
+    return Change(head, (reopened,))
+
+
+def _attempt_failed(instance: Instance, event: events.AttemptFailed) -> Change:
+    head = _ticked(instance, event, recoveries=instance.head.recoveries)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    interrupted = event.ended is AttemptEnd.INTERRUPTED
+    failed = evolve(
+        known,
+        status=StepStatus.RUNNING,
+        outcome=_outcome(known, event.ended),
+        verifying=event.verify,
+        verifications=0,
+        attempts=event.attempt,
+        failures=known.failures + (0 if interrupted else 1),
+        started_at=known.started_at or event.started_at,
+        retry_at=event.retry_at,
+        error=event.error,
+        failed_attempts=_with_attempt(known, event),
+    )
+    return Change(head, (failed,))
+
+
+def _failed(instance: Instance, event: events.StepFailed) -> Change:
+    head = evolve(_ticked(instance, event), direction=Direction.BACK, error=event.error)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    failed = evolve(
+        known,
+        status=StepStatus.FAILED,
+        verifying=False,
+        retry_at=None,
+        started_at=known.started_at or event.started_at,
+        ended_at=event.at,
+        error=event.error,
+    )
+    if event.attempt is not None:
+        failed = evolve(
+            failed,
+            outcome=_outcome(known, event.ended),
+            attempts=event.attempt,
+            failures=known.failures + (0 if event.ended is AttemptEnd.INTERRUPTED else 1),
+            failed_attempts=_with_attempt(known, event),
+        )
+    return Change(head, (failed,))
+
+
+def _verify_failed(instance: Instance, event: events.VerifyFailed) -> Change:
+    head = _ticked(instance, event, recoveries=instance.head.recoveries)
+    known = instance.current[event.step]
+    failed = evolve(
+        known,
+        verifications=known.verifications + 1,
+        retry_at=event.retry_at,
+        error=event.error,
+    )
+    return Change(head, (failed,))
+
+
+def _cleared(instance: Instance, event: events.StepCleared) -> Change:
+    head = _ticked(instance, event)
+    known = instance.current[event.step]
+    return Change(head, (evolve(known, verifying=False, outcome=None, retry_at=None),))
+
+
+def _new(instance: Instance, event: StepEvent, head: Head) -> Execution:
+    return Execution(
+        number=head.ticks,
+        step=event.step,
+        status=StepStatus.RUNNING,
+        place=head.ticks,
+        generation=instance.generation(event.step),
+        run=head.run,
+    )
+
+
+def _outcome(known: Execution, ended: AttemptEnd) -> Outcome | None:
+    # Once unknown, an outcome stays so until the step completes or a verifier clears it.
+    return Outcome.UNKNOWN if ended.may_have_acted else known.outcome
+
+
+def _with_attempt(
+    known: Execution, event: events.AttemptFailed | events.StepFailed
+) -> tuple[Attempt, ...]:
+    attempt = Attempt(
+        number=event.attempt or 0,
+        started_at=event.started_at or event.at,
+        ended_at=event.at,
+        ended=event.ended,
+        error=event.error,
+    )
+    return (*known.failed_attempts, attempt)[-KEPT_ATTEMPTS:]
+
+
+# The way back
+
+
+def _compensated(instance: Instance, event: events.StepCompensated) -> Change:
+    head = _ticked(instance, event)
+    execution = instance.executions[event.number]
+    compensation = _compensation(
+        execution,
+        event,
+        status=CompensationStatus.COMPLETED,
+        changes=event.changes,
+        finished=head.ticks,
+        run=head.run,
+    )
+    return Change(head, (evolve(execution, compensation=compensation),), event.changes)
+
+
+def _compensation_attempt_failed(
+    instance: Instance, event: events.CompensationAttemptFailed
+) -> Change:
+    head = _ticked(instance, event, recoveries=instance.head.recoveries)
+    compensation = _compensation(
+        instance.executions[event.number],
+        event,
+        status=CompensationStatus.RUNNING,
+        failed=event.ended is not AttemptEnd.INTERRUPTED,
+        error=event.error,
+        retry_at=event.retry_at,
+    )
+    undone = evolve(instance.executions[event.number], compensation=compensation)
+    return Change(head, (undone,))
+
+
+def _compensation_failed(instance: Instance, event: events.CompensationFailed) -> Change:
+    head = _ticked(instance, event)
+    compensation = _compensation(
+        instance.executions[event.number],
+        event,
+        status=CompensationStatus.FAILED,
+        failed=True,
+        error=event.error,
+    )
+    return Change(head, (evolve(instance.executions[event.number], compensation=compensation),))
+
+
+def _compensation_skipped(instance: Instance, event: events.CompensationSkipped) -> Change:
+    head = evolve(_moved(WorkflowStatus.ROLLING_BACK)(instance, event).head, recoveries=0)
+    execution = instance.executions[event.number]
+    skipped = evolve(
+        execution.compensation or Compensation(status=CompensationStatus.SKIPPED),
+        status=CompensationStatus.SKIPPED,
+        reason=event.reason,
+        ended_at=event.at,
+        retry_at=None,
+    )
+    return Change(head, (evolve(execution, compensation=skipped),))
+
+
+def _compensation(
+    execution: Execution,
+    event: events.StepCompensated | events.CompensationAttemptFailed | events.CompensationFailed,
+    *,
+    status: CompensationStatus,
+    failed: bool = False,
+    error: StoredError | None = None,
+    **placed: Any,
+) -> Compensation:
+    known = execution.compensation or Compensation(status=CompensationStatus.RUNNING)
+    return Compensation(
+        status=status,
+        attempts=event.attempt,
+        failures=known.failures + failed,
+        started_at=known.started_at or event.started_at,
+        ended_at=None if status is CompensationStatus.RUNNING else event.at,
+        error=error or known.error,
+        **placed,
+    )
+
+
+def _ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
+    head = instance.head
+    return Head(
+        status=head.status,
+        direction=head.direction,
+        run=head.run,
+        ticks=head.ticks + 1,
+        recoveries=recoveries,
+        error=head.error,
+        reason=head.reason,
+        updated_at=event.at,
+        ended_at=head.ended_at,
+    )
+
+
+_CHANGES: dict[type[Event], Callable[[Instance, Any], Change]] = {
+    events.InstanceStarted: _moved(WorkflowStatus.RUNNING),
+    events.InstanceRecovered: _recovered,
+    events.InstanceCompleted: _moved(WorkflowStatus.COMPLETED),
+    events.InstanceFailed: _moved(WorkflowStatus.FAILED),
+    events.RollbackStarted: _moved(WorkflowStatus.ROLLING_BACK),
+    events.InstanceRolledBack: _moved(WorkflowStatus.ROLLED_BACK),
+    events.RollbackFailed: _moved(WorkflowStatus.ROLLBACK_FAILED),
+    events.InstanceParked: _parked,
+    events.InstanceUnparked: _unparked,
+    events.RollbackRetried: _rollback_retried,
+    events.InstanceRestarted: _restarted,
+    events.StepsRetried: _steps_retried,
+    events.StepSkipped: _skipped,
+    events.StepReplayed: _replayed,
+    events.StepReopened: _reopened,
+    events.StepCompleted: _completed,
+    events.AttemptFailed: _attempt_failed,
+    events.StepFailed: _failed,
+    events.VerifyFailed: _verify_failed,
+    events.StepCleared: _cleared,
+    events.StepCompensated: _compensated,
+    events.CompensationAttemptFailed: _compensation_attempt_failed,
+    events.CompensationFailed: _compensation_failed,
+    events.CompensationSkipped: _compensation_skipped,
+}

@@ -1,0 +1,268 @@
+"""Instances to JSON text and back, with a format number and upgrades between numbers."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+from attrs import fields
+
+from flux.errors import StateFormatError, StoredError
+from flux.events import AttemptEnd, DataChanges
+from flux.state.execution import Attempt, Compensation, Execution
+from flux.state.instance import Head, Origin
+from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus, WorkflowStatus
+
+FORMAT = 1
+"""The format in which this version writes. Raise it with every change of what is written."""
+
+Document = dict[str, Any]
+
+UPGRADES: Mapping[int, Callable[[str, Document], Document]] = {}
+"""By format number, what makes a document ("origin", "head", "execution") of it into the next."""
+
+
+def read(kind: str, text: bytes, upgrades: Mapping[int, Any] = UPGRADES) -> Document:
+    """The document in `text`, brought to the present format."""
+    document: Document = orjson.loads(text)
+    found = document.get("format")
+    if not isinstance(found, int) or not 1 <= found <= FORMAT:
+        raise StateFormatError(kind, found, FORMAT)
+    for number in range(found, FORMAT):
+        document = upgrades[number](kind, document)
+    return document
+
+
+# The origin
+
+
+def encode_origin(origin: Origin) -> bytes:
+    """What `create` stores for good; id, workflow, version, labels and time are columns."""
+    return orjson.dumps(
+        {
+            "format": FORMAT,
+            "input": orjson.Fragment(origin.input),
+            "data": _fragments(origin.first_data),
+            "shape": orjson.Fragment(origin.shape),
+        }
+    )
+
+
+def decode_origin(text: bytes, **columns: Any) -> Origin:
+    """The origin from its text and the columns of the record."""
+    document = read("origin", text)
+    return Origin(
+        input=orjson.dumps(document["input"]),
+        first_data=_texts(document["data"]),
+        shape=orjson.dumps(document["shape"]),
+        **columns,
+    )
+
+
+# The head
+
+
+def encode_head(head: Head) -> bytes:
+    """What every save replaces; status and times are columns."""
+    document: Document = {
+        "format": FORMAT,
+        "direction": head.direction.value,
+        "run": head.run,
+        "ticks": head.ticks,
+        "recoveries": head.recoveries,
+    }
+    if head.error is not None:
+        document["error"] = _error_document(head.error)
+    if head.reason is not None:
+        document["reason"] = head.reason
+    return orjson.dumps(document)
+
+
+def decode_head(text: bytes, *, status: str, **columns: Any) -> Head:
+    """The head from its text and the columns of the record."""
+    document = read("head", text)
+    return Head(
+        status=WorkflowStatus(status),
+        direction=Direction(document["direction"]),
+        run=document["run"],
+        ticks=document["ticks"],
+        recoveries=document["recoveries"],
+        error=_error(document.get("error")),
+        reason=document.get("reason"),
+        **columns,
+    )
+
+
+# Executions
+
+
+def encode_execution(execution: Execution) -> bytes:
+    """One history entry. What has its usual value is left out."""
+    document: Document = {
+        "format": FORMAT,
+        "step": execution.step,
+        "status": execution.status.value,
+        "place": execution.place,
+        "attempts": execution.attempts,
+        "started_at": execution.started_at,
+        "ended_at": execution.ended_at,
+    }
+    if execution.output is not None:
+        document["output"] = orjson.Fragment(execution.output)
+    if execution.changes is not None:
+        _put_changes(document, execution.changes)
+    for name, usual in _USUAL:
+        value = getattr(execution, name)
+        if value != usual:
+            document[name] = value
+    if execution.error is not None:
+        document["error"] = _error_document(execution.error)
+    if execution.failed_attempts:
+        document["failed_attempts"] = [_attempt_document(a) for a in execution.failed_attempts]
+    if execution.compensation is not None:
+        document["compensation"] = _compensation_document(execution.compensation)
+    return orjson.dumps(document)
+
+
+def decode_execution(number: int, text: bytes) -> Execution:
+    """The execution of this number from its text."""
+    document = read("execution", text)
+    outcome = document.get("outcome")
+    compensation = document.get("compensation")
+    return Execution(
+        number=number,
+        step=document["step"],
+        status=StepStatus(document["status"]),
+        place=document["place"],
+        attempts=document["attempts"],
+        started_at=_time(document["started_at"]),
+        ended_at=_time(document["ended_at"]),
+        retry_at=_time(document.get("retry_at")),
+        outcome=None if outcome is None else Outcome(outcome),
+        output=orjson.dumps(document["output"]) if "output" in document else None,
+        changes=_changes(document),
+        error=_error(document.get("error")),
+        failed_attempts=tuple(map(_attempt, document.get("failed_attempts", ()))),
+        compensation=None if compensation is None else _compensation(compensation),
+        **{name: document[name] for name in _PLAIN if name in document},
+    )
+
+
+_PLAIN = (
+    "generation",
+    "run",
+    "replaced",
+    "verifying",
+    "failures",
+    "verifications",
+    "finished",
+    "folded",
+)
+_USUAL = tuple(
+    (name, getattr(fields(Execution), name).default) for name in (*_PLAIN, "outcome", "retry_at")
+)
+
+
+def _attempt_document(attempt: Attempt) -> Document:
+    return {
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "ended": attempt.ended,
+        "error": None if attempt.error is None else _error_document(attempt.error),
+    }
+
+
+def _attempt(document: Document) -> Attempt:
+    return Attempt(
+        number=document["number"],
+        started_at=datetime.fromisoformat(document["started_at"]),
+        ended_at=datetime.fromisoformat(document["ended_at"]),
+        ended=AttemptEnd(document["ended"]),
+        error=_error(document["error"]),
+    )
+
+
+def _compensation_document(compensation: Compensation) -> Document:
+    document: Document = {
+        "status": compensation.status,
+        "attempts": compensation.attempts,
+        "failures": compensation.failures,
+        "started_at": compensation.started_at,
+        "ended_at": compensation.ended_at,
+        "retry_at": compensation.retry_at,
+        "reason": compensation.reason,
+        "finished": compensation.finished,
+        "run": compensation.run,
+    }
+    if compensation.changes is not None:
+        _put_changes(document, compensation.changes)
+    if compensation.error is not None:
+        document["error"] = _error_document(compensation.error)
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _compensation(document: Document) -> Compensation:
+    return Compensation(
+        status=CompensationStatus(document["status"]),
+        attempts=document["attempts"],
+        failures=document["failures"],
+        started_at=_time(document.get("started_at")),
+        ended_at=_time(document.get("ended_at")),
+        retry_at=_time(document.get("retry_at")),
+        reason=document.get("reason"),
+        finished=document.get("finished"),
+        run=document["run"],
+        changes=_changes(document),
+        error=_error(document.get("error")),
+    )
+
+
+# Parts of several documents
+
+
+def _error_document(error: StoredError) -> Document:
+    return {
+        "type": error.type,
+        "message": error.message,
+        "traceback": error.traceback,
+        "cause": None if error.cause is None else _error_document(error.cause),
+    }
+
+
+def _error(document: Document | None) -> StoredError | None:
+    if document is None:
+        return None
+    return StoredError(
+        type=document["type"],
+        message=document["message"],
+        traceback=document["traceback"],
+        cause=_error(document["cause"]),
+    )
+
+
+def _put_changes(document: Document, changes: DataChanges) -> None:
+    if changes.set or not changes.deleted:
+        document["set"] = _fragments(changes.set)
+    if changes.deleted:
+        document["deleted"] = changes.deleted
+
+
+def _changes(document: Document) -> DataChanges | None:
+    if "set" not in document and "deleted" not in document:
+        return None
+    return DataChanges(
+        set=_texts(document.get("set", {})), deleted=tuple(document.get("deleted", ()))
+    )
+
+
+def _fragments(texts: Mapping[str, bytes]) -> dict[str, orjson.Fragment]:
+    return {key: orjson.Fragment(text) for key, text in texts.items()}
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, bytes]:
+    return {key: orjson.dumps(value) for key, value in values.items()}
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

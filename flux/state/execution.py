@@ -1,0 +1,116 @@
+"""What happened to one step of one instance, as it is kept."""
+
+from datetime import datetime
+
+from attrs import frozen
+
+from flux.errors import StoredError
+from flux.events import AttemptEnd, DataChanges
+from flux.state.status import CompensationStatus, Outcome, StepStatus
+
+KEPT_ATTEMPTS = 10
+"""So many of the attempts that ended without a result are kept, the last ones."""
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """An attempt that ended without a result."""
+
+    number: int
+    started_at: datetime
+    ended_at: datetime
+    ended: AttemptEnd
+    error: StoredError | None = None
+
+
+@frozen(kw_only=True)
+class Compensation:
+    """What happened to the undoing of one step; `finished` and `run` place its data changes."""
+
+    status: CompensationStatus
+    attempts: int = 0
+    failures: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    error: StoredError | None = None
+    reason: str | None = None
+    retry_at: datetime | None = None
+    changes: DataChanges | None = None
+    finished: int | None = None
+    run: int = 1
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more has to be done."""
+        return self.status in (CompensationStatus.COMPLETED, CompensationStatus.SKIPPED)
+
+
+@frozen(kw_only=True)
+class Execution:
+    """One step execution.
+
+    Its orders are ticks of the instance, one counter that rises with every event: `number`, when
+    it was first reached (its key in the storage); `place`, when it was last reached (later only
+    after a restart); `finished`, when it completed; `folded`, when its changes of `data` were taken
+    (later than `finished` only when a restart replays it).
+    """
+
+    number: int
+    step: str
+    status: StepStatus
+    place: int
+    generation: int = 1
+    run: int = 1
+    replaced: bool = False
+    outcome: Outcome | None = None
+    verifying: bool = False
+    attempts: int = 0
+    failures: int = 0
+    verifications: int = 0
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    retry_at: datetime | None = None
+    output: bytes | None = None
+    changes: DataChanges | None = None
+    finished: int | None = None
+    folded: int | None = None
+    error: StoredError | None = None
+    failed_attempts: tuple[Attempt, ...] = ()
+    compensation: Compensation | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the way forward is past it."""
+        return self.status is StepStatus.COMPLETED or self.status is StepStatus.SKIPPED
+
+    @property
+    def is_compensated(self) -> bool:
+        """Whether it counts as not done any more."""
+        undone = self.compensation
+        return undone is not None and undone.status is CompensationStatus.COMPLETED
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether a rollback has to undo it, if it can be undone."""
+        undone = self.compensation
+        return self.outcome is not None and (undone is None or not undone.is_settled)
+
+    @property
+    def shown_status(self) -> StepStatus:
+        """The status with the undoing in it, as in the original."""
+        if self.compensation is None:
+            return self.status
+        if self.compensation.status is CompensationStatus.COMPLETED:
+            return StepStatus.COMPENSATED
+        running = self.compensation.status is CompensationStatus.RUNNING
+        return StepStatus.COMPENSATING if running else self.status
+
+
+def idempotency_key(id: str, execution_step: str, generation: int) -> str:
+    """The key that names an effect: over attempts, crashes and retries it stays the same."""
+    return f"{id}:{execution_step}:{generation}"
+
+
+def compensation_key(step_key: str) -> str:
+    """The key of the compensation of the effect with this key."""
+    return f"{step_key}:compensate"

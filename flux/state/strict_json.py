@@ -1,0 +1,108 @@
+"""Values to JSON text, refusing all that would come back as something else."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from flux.errors import NotJSONError
+
+_OPTIONS = (
+    orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
+_LOWEST, _HIGHEST = -(2**63), 2**64 - 1
+
+
+def json_text(value: Any, path: str) -> bytes:
+    """The JSON text of `value`, or `NotJSONError` with the path of what does not fit.
+
+    Fit are None, bool, int of 64 bits, finite float, str, and list, tuple and dict of these with
+    str keys, each exactly of that type. A tuple comes back as a list, all else as it was.
+    """
+    try:
+        _check(value, path)
+        return orjson.dumps(value, option=_OPTIONS)
+    except RecursionError:
+        raise NotJSONError(path, "it contains itself, or is nested too deeply") from None
+    except orjson.JSONEncodeError as error:
+        raise NotJSONError(path, str(error)) from None
+
+
+def same_json(one: bytes, other: bytes) -> bool:
+    """Whether two JSON texts mean the same value; the order of keys does not matter."""
+    return one == other or _canonical(one) == _canonical(other)
+
+
+def _canonical(text: bytes) -> bytes:
+    return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
+
+
+def _check(value: Any, path: str) -> None:
+    checker = _CHECKS.get(type(value))
+    if checker is None:
+        raise NotJSONError(path, _advice(value))
+    if checker is not _fits:
+        checker(value, path)
+
+
+def _fits(value: Any, path: str) -> None:
+    """Nothing to look at: every value of this type fits."""
+
+
+def _check_int(value: int, path: str) -> None:
+    if not _LOWEST <= value <= _HIGHEST:
+        raise NotJSONError(path, "an int beyond 64 bits is not JSON here; keep it as str")
+
+
+def _check_float(value: float, path: str) -> None:
+    if value - value != 0:  # NaN and both infinities
+        raise NotJSONError(path, f"{value} is not JSON; keep None or a str")
+
+
+def _check_list(values: list[Any] | tuple[Any, ...], path: str) -> None:
+    for index, value in enumerate(values):
+        if type(value) is not str:
+            _check(value, f"{path}[{index}]")
+
+
+def _check_dict(values: dict[Any, Any], path: str) -> None:
+    for key, value in values.items():
+        if type(key) is not str:
+            raise NotJSONError(path, f"the key {key!r} is {type(key).__name__}, keys must be str")
+        if type(value) is not str:
+            _check(value, f"{path}.{key}")
+
+
+_CHECKS: Mapping[type, Callable[[Any, str], None]] = {
+    str: _fits,
+    bool: _fits,
+    type(None): _fits,
+    int: _check_int,
+    float: _check_float,
+    list: _check_list,
+    tuple: _check_list,
+    dict: _check_dict,
+}
+
+_ADVICE = {
+    "datetime": "use .isoformat(), or a typed data class",
+    "date": "use .isoformat(), or a typed data class",
+    "time": "use .isoformat(), or a typed data class",
+    "timedelta": "use .total_seconds(), or a typed data class",
+    "Decimal": "use str(), or a typed data class",
+    "UUID": "use str(), or a typed data class",
+    "bytes": "use .hex() or base64",
+    "set": "use sorted()",
+    "frozenset": "use sorted()",
+}
+
+
+def _advice(value: Any) -> str:
+    name = type(value).__name__
+    for plain in (str, int, float, dict, list, tuple):
+        if isinstance(value, plain):
+            return f"{name} would come back as {plain.__name__}; use {plain.__name__}()"
+    advice = _ADVICE.get(name, "keep what JSON has: None, bool, int, float, str, list, dict")
+    return f"{name} is not JSON; {advice}"
