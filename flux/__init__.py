@@ -1,4 +1,4 @@
-"""Flux: business transactions as ordinary Python steps, saved, resumed, and undone when they fail."""
+"""Business transactions as ordinary Python steps: saved, resumed, undone when they fail."""
 
 from flux.clock import Clock, SystemClock
 from flux.config import FluxConfig

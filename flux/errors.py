@@ -16,6 +16,8 @@ FluxError
 ├── EngineClosedError          RuntimeError   a verb on an engine that is not open
 ├── StepTimeoutError           TimeoutError   an attempt took longer than it may
 ├── OutcomeUnknownError        RuntimeError   nobody knows whether the step acted
+├── HandlerCancelledError      RuntimeError   a handler cancelled itself
+├── IllegalMoveError           AssertionError a status that cannot follow another
 ├── StateFormatError           ValueError     stored state that this version cannot read
 └── StorageError               OSError        the storage could not do it
     ├── StorageURLError        ValueError     a URL that names no storage
@@ -94,7 +96,7 @@ class StepNotCompletedError(FluxError, LookupError):
 
 
 class InputError(FluxError, ValueError):
-    """The workflow refuses this input; nothing was saved. `field` is a path such as `lines[0].sku`."""
+    """The workflow refuses this input; nothing was saved. `field` is a path: `lines[0].sku`."""
 
     def __init__(self, workflow: str, message: str, *, field: str | None = None) -> None:
         self.workflow = workflow
@@ -181,7 +183,24 @@ class StepTimeoutError(FluxError, TimeoutError):
 
 
 class OutcomeUnknownError(FluxError, RuntimeError):
-    """Raised by a handler that cannot tell whether it acted, or kept as the error of such a step."""
+    """Raised by a handler that cannot tell whether it acted; also kept where nobody can tell."""
+
+
+class HandlerCancelledError(FluxError, RuntimeError):
+    """The handler raised `asyncio.CancelledError` although nobody had cancelled it."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        super().__init__(f"step {step!r} raised CancelledError, but nobody had cancelled it")
+
+
+class IllegalMoveError(FluxError, AssertionError):
+    """A move that the table of statuses does not allow: a fault of Flux, not of its user."""
+
+    def __init__(self, source: str, target: str) -> None:
+        self.source = source
+        self.target = target
+        super().__init__(f"an instance cannot go from {source} to {target}; please report this")
 
 
 class StateFormatError(FluxError, ValueError):
@@ -303,7 +322,10 @@ class StoredError:
         for cause in reversed(links):
             kept = cls(type=type(cause).__name__, message=_message(cause), cause=kept)
         return cls(
-            type=type(error).__name__, message=_message(error), traceback=_encodable("".join(texts)), cause=kept
+            type=type(error).__name__,
+            message=_message(error),
+            traceback=_encodable("".join(texts)),
+            cause=kept,
         )
 
     def __str__(self) -> str:

@@ -44,6 +44,10 @@ class Registry:
         """The instance's own version where it is registered, otherwise the newest."""
         return self._versions.get(name, {}).get(version) or self.newest(name)
 
+    def known(self, name: str, version: str) -> WorkflowDefinition | None:
+        """As `of_instance`, but None for a name that nobody registered."""
+        return self.of_instance(name, version) if name in self._versions else None
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._versions)

@@ -14,7 +14,7 @@ from flux.definition.step import StepDefinition, is_async
 from flux.engine.context import WorkflowContext
 from flux.engine.data import LazyData
 from flux.engine.threads import Job, Threads
-from flux.errors import NotJSONError, OutcomeUnknownError, StepTimeoutError
+from flux.errors import HandlerCancelledError, NotJSONError, OutcomeUnknownError, StepTimeoutError
 from flux.events import AttemptEnd, DataChanges
 from flux.state.strict_json import json_text
 
@@ -31,10 +31,6 @@ class Attempted:
     changes: DataChanges = Factory(DataChanges)
     ended: AttemptEnd | None = None
     error: BaseException | None = None
-
-
-class HandlerCancelledError(RuntimeError):
-    """The handler raised `asyncio.CancelledError` although nobody had cancelled it."""
 
 
 class Attempts:
@@ -62,7 +58,7 @@ class Attempts:
             if _is_being_cancelled():
                 ctx.cancel()
                 raise
-            cancelled = HandlerCancelledError("the handler raised CancelledError")
+            cancelled = HandlerCancelledError(ctx.step)
             return Attempted(started_at=started_at, ended=AttemptEnd.CANCELLED, error=cancelled)
         except (Exception, SystemExit) as error:
             ended = how_it_ended(error, step, ctx)

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import cast
 
 from flux import events
 from flux.definition.registry import Registry
+from flux.engine.lease import HeldLease
 from flux.engine.loading import Loaded, load, stored_instance
 from flux.engine.loop import Driver
 from flux.engine.recovery import recovered
@@ -41,6 +41,7 @@ class Drivers:
 
     def start(self, driver: Driver) -> None:
         """Let a driver go, in a task of its own."""
+        self.lose(driver.instance.id)
         self._drivers[driver.instance.id] = driver
         task = asyncio.create_task(driver.drive(), name=f"flux {driver.instance.id}")
         self._tasks[driver] = task
@@ -59,20 +60,29 @@ class Drivers:
         raises leaves the instance as it was. None if somebody else holds the instance.
         """
         leases = self._services.leases
-        owner, asked_at = leases.new_owner(), leases.asked_at()
-        record = await self._services.storage.claim(
-            id, owner=owner, lease=leases.seconds, held=await self._own_stale_owner(id)
-        )
-        if record is None:
-            return None
-        return await self._drive(record, asked_at, happened)
+        with leases.asking() as owner:
+            unused = await self._unused_owner(id)
+            asked_at = leases.asked_at()
+            record = await self._services.storage.claim(
+                id, owner=owner, lease=leases.seconds, held=unused
+            )
+            if record is None:
+                return None
+            held = leases.hold(id, owner, asked_at)
+        return await self._drive(record, held, happened)
 
-    async def drive_due(self, record: Record, asked_at: float) -> None:
-        """Drive an instance that the poll has claimed; what goes wrong is logged."""
-        try:
-            await self._drive(record, asked_at, self.left_behind)
-        except FluxError:
-            self._services.logger.exception("recovery.failed", extra={"instance": record.id})
+    async def claim_due(self, limit: int) -> int:
+        """Claim up to `limit` instances that are due or abandoned and drive them; how many."""
+        leases = self._services.leases
+        with leases.asking() as owner:
+            asked_at = leases.asked_at()
+            records = await self._services.storage.claim_due(
+                owner=owner, lease=leases.seconds, limit=limit, workflows=self._registry.names
+            )
+            held = [leases.hold(record.id, owner, asked_at) for record in records]
+        for record, lease in zip(records, held, strict=True):
+            await self._drive_due(record, lease)
+        return len(records)
 
     def left_behind(self, loaded: Loaded) -> list[Event]:
         """What has happened to an instance that another driver left in whatever state."""
@@ -119,8 +129,14 @@ class Drivers:
         for driver in left:
             await driver.give_back()
 
-    async def _drive(self, record: Record, asked_at: float, happened: Happened) -> Driver | None:
-        held = self._services.leases.hold(record.id, cast(str, record.owner), asked_at)
+    async def _drive_due(self, record: Record, held: HeldLease) -> None:
+        try:
+            await self._drive(record, held, self.left_behind)
+        except FluxError:
+            self._services.logger.exception("recovery.failed", extra={"instance": record.id})
+
+    async def _drive(self, record: Record, held: HeldLease, happened: Happened) -> Driver | None:
+        rests = WorkflowStatus(record.status).is_rest
         try:
             stored = await self._services.storage.load(record.id)
             if stored is None:
@@ -129,9 +145,11 @@ class Drivers:
             definition = self._registry.of_instance(record.workflow, record.version)
             so_far = happened(loaded)
         except BaseException:
-            await self._services.leases.give_back(held)
+            # Somebody who knows the workflow as it was may drive it; but not at once again here.
+            later = None if rests else self._services.config.lease
+            await self._services.leases.give_back(held, wake=later)
             raise
-        if loaded.status.is_rest and not so_far:
+        if rests and not so_far:
             await self._services.leases.give_back(held)
             return None
         driver = Driver(
@@ -146,11 +164,11 @@ class Drivers:
         self.start(driver)
         return driver
 
-    async def _own_stale_owner(self, id: str) -> str | None:
+    async def _unused_owner(self, id: str) -> str | None:
         """The token of a lease of this engine that no task of it uses, as after a failed save."""
         loaded = await load(self._services.storage, id, history=False)
         owner = loaded.record.owner
-        unused = self._services.leases.is_ours(owner) and id not in self._drivers
+        unused = id not in self._drivers and self._services.leases.is_unused(id, owner)
         return owner if unused else None
 
     def _ended(self, driver: Driver) -> None:

@@ -29,7 +29,6 @@ from flux.errors import (
     InstanceConflictError,
     InvalidTransitionError,
     ResultTimeoutError,
-    UnknownWorkflowError,
 )
 from flux.events import Event
 from flux.observe.callbacks import Callbacks
@@ -149,9 +148,11 @@ class FluxEngine:
         opened = self._opened("result")
         limit = None if timeout is None else seconds(timeout)
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit) as within:
                 return await opened.until_ended(id)
         except TimeoutError:
+            if not within.expired():
+                raise  # the storage's own
             loaded = await load(self._storage, id, history=False)
             raise ResultTimeoutError(id, loaded.status, limit or 0.0) from None
 
@@ -189,7 +190,7 @@ class FluxEngine:
         """The instance as last saved; with `replaced`, also what restarts set aside."""
         self._opened("get")
         loaded = await load(self._storage, id)
-        definition = self._definition_of(loaded)
+        definition = self._registry.known(loaded.record.workflow, loaded.record.version)
         return shown(definition, loaded.instance, loaded.record.intent, replaced=replaced)
 
     async def list(self, filter: WorkflowFilter | None = None) -> Sequence[WorkflowSummary]:
@@ -246,12 +247,6 @@ class FluxEngine:
             raise EngineClosedError(verb)
         return self._open
 
-    def _definition_of(self, loaded: Loaded) -> WorkflowDefinition | None:
-        try:
-            return self._registry.of_instance(loaded.record.workflow, loaded.record.version)
-        except UnknownWorkflowError:
-            return None
-
     async def _start(
         self,
         verb: str,
@@ -293,18 +288,26 @@ class _Open:
         self._services = services
         self._registry = registry
         self._drivers = Drivers(services, registry)
-        self._tasks = [
-            asyncio.create_task(services.leases.keep_alive(self._drivers.lose), name="flux leases"),
-            asyncio.create_task(self._find_due(), name="flux recovery"),
-        ]
+        self._renewal = asyncio.create_task(
+            services.leases.keep_alive(self._drivers.lose), name="flux leases"
+        )
+        self._recovery = asyncio.create_task(
+            find_due(
+                services,
+                room=lambda: self._drivers.room,
+                claim_due=self._drivers.claim_due,
+                wait_for_room=self._drivers.wait_for_change,
+            ),
+            name="flux recovery",
+        )
 
     async def close(self) -> None:
+        # Not cancelled: what it may just have claimed is driven, and so given back.
         self._services.stopping.set()
-        self._tasks[1].cancel()
+        await asyncio.wait({self._recovery})
         await self._drivers.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._renewal.cancel()
+        await asyncio.wait({self._renewal})
         self._services.threads.close()
 
     async def begin(self, definition: WorkflowDefinition, instance: Instance) -> bool:
@@ -371,8 +374,8 @@ class _Open:
     async def _saved(self, driver: Driver) -> bool:
         """Wait for the first save; raises what prevented it."""
         await asyncio.wait({driver.first_save})
-        if driver.first_save.cancelled() or driver.error is not None:
-            await self._drivers.ended(driver)
+        if driver.first_save.cancelled():
+            raise EngineClosedError("the first save")
         if driver.error is not None:
             raise driver.error
         return driver.first_save.result()
@@ -393,7 +396,7 @@ class _Open:
         if not loaded.status.is_rest:
             return None
         loaded = await load(self._services.storage, id)
-        definition = self._registry.of_instance(loaded.record.workflow, loaded.record.version)
+        definition = self._registry.known(loaded.record.workflow, loaded.record.version)
         return result_of(definition, loaded.instance, loaded.record.intent)
 
     async def _take_free(self, id: str) -> bool:
@@ -404,15 +407,6 @@ class _Open:
         if self._drivers.room <= 0:
             return False
         return await self._drivers.take_over(id, self._drivers.left_behind) is not None
-
-    async def _find_due(self) -> None:
-        await find_due(
-            self._services,
-            room=lambda: self._drivers.room,
-            workflows=lambda: self._registry.names,
-            drive=self._drivers.drive_due,
-            wait=self._drivers.wait_for_change,
-        )
 
 
 def _checked_id(id: str | None) -> str:

@@ -2,7 +2,8 @@
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from attrs import define
 
@@ -42,14 +43,28 @@ class Leases:
         self._logger = logger
         self._numbers = itertools.count(1)
         self._held: dict[str, HeldLease] = {}
+        self._asking: set[str] = set()
 
     def new_owner(self) -> str:
         """A token that no claim had before."""
         return f"{self._engine_id}:{next(self._numbers)}"
 
-    def is_ours(self, owner: str | None) -> bool:
-        """Whether a token is of this engine."""
-        return owner is not None and owner.startswith(f"{self._engine_id}:")
+    @contextmanager
+    def asking(self) -> Iterator[str]:
+        """A new token, counted as in use while it is asked for."""
+        owner = self.new_owner()
+        self._asking.add(owner)
+        try:
+            yield owner
+        finally:
+            self._asking.remove(owner)
+
+    def is_unused(self, id: str, owner: str | None) -> bool:
+        """Whether a lease is of this engine and nothing in it uses it, as after a failed save."""
+        if owner is None or not owner.startswith(f"{self._engine_id}:"):
+            return False
+        held = self._held.get(id)
+        return owner not in self._asking and (held is None or held.owner != owner)
 
     def hold(self, id: str, owner: str, asked_at: float) -> HeldLease:
         """Keep a lease that was asked for at `asked_at` and granted."""

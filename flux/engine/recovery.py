@@ -13,7 +13,6 @@ from flux.events import Event
 from flux.state.execution import Execution
 from flux.state.instance import Instance
 from flux.state.status import Direction
-from flux.storage import Record
 
 
 def recovered(
@@ -75,34 +74,28 @@ def _in_back_off(retry_at: datetime | None, at: datetime) -> bool:
     return retry_at is not None and retry_at > at
 
 
+BATCH = 100
+"""So many instances are claimed at once, at the most."""
+
+
 async def find_due(
     services: Services,
     *,
     room: Callable[[], int],
-    workflows: Callable[[], Sequence[str]],
-    drive: Callable[[Record, float], Awaitable[None]],
-    wait: Callable[[float], Awaitable[None]],
+    claim_due: Callable[[int], Awaitable[int]],
+    wait_for_room: Callable[[float], Awaitable[None]],
 ) -> None:
-    """Claim what is due or abandoned, for ever: one query a poll, no more than there is room."""
-    leases = services.leases
-    while True:
+    """Claim what is due or abandoned until the engine stops, no more than there is room for."""
+    poll = services.config.poll
+    while not services.stopping.is_set():
+        free = min(room(), BATCH)
+        if free <= 0:
+            await wait_for_room(poll)
+            continue
         try:
-            limit = min(room(), 100)
-            known = workflows()
-            asked_at = leases.asked_at()
-            claimed: Sequence[Record] = ()
-            if limit > 0 and known:
-                claimed = await services.storage.claim_due(
-                    owner=leases.new_owner(),
-                    lease=leases.seconds,
-                    limit=limit,
-                    workflows=known,
-                )
-            for record in claimed:
-                await drive(record, asked_at)
+            claimed = await claim_due(free)
         except FluxError:
             services.logger.exception("recovery.poll_failed")
-            claimed = ()
-        # A full batch says that there may be more.
-        if len(claimed) < 100:
-            await wait(services.config.poll)
+            claimed = 0
+        if claimed < free:
+            await services.sleep(poll)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
+from flux.errors import IllegalMoveError
+
 
 class WorkflowStatus(StrEnum):
     """The status of an instance."""
@@ -88,12 +90,8 @@ MOVES: Mapping[WorkflowStatus, frozenset[WorkflowStatus]] = {
 }
 
 
-class IllegalMoveError(AssertionError):
-    """A move that the table does not allow: a fault of the engine, never of its user."""
-
-
 def move(source: WorkflowStatus, target: WorkflowStatus) -> WorkflowStatus:
-    """`target`, if the table allows the move."""
+    """`target` if the table allows the move, else `IllegalMoveError`."""
     if target is not source and target not in MOVES[source]:
-        raise IllegalMoveError(f"an instance cannot go from {source} to {target}")
+        raise IllegalMoveError(source, target)
     return target

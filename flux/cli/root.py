@@ -1,0 +1,14 @@
+"""The group that all commands belong to."""
+
+import click
+
+from flux.cli.demo.command import demo
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="flux-saga", message="flux-saga %(version)s")
+def root() -> None:
+    """Flux runs business transactions as saved steps, and undoes them when they fail."""
+
+
+root.add_command(demo)

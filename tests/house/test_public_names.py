@@ -1,0 +1,95 @@
+"""The supported names: adding or removing one is a change to this file too."""
+
+import flux
+
+PINNED = [
+    "Attempt",
+    "Checkpoint",
+    "Clock",
+    "CompensationContext",
+    "CompensationStatus",
+    "DefinitionError",
+    "EngineClosedError",
+    "Entry",
+    "FluxConfig",
+    "FluxEngine",
+    "FluxError",
+    "FluxResult",
+    "FluxTraceEvent",
+    "FluxTraceSink",
+    "InputError",
+    "InstanceConflictError",
+    "InstanceNotFoundError",
+    "InvalidTransitionError",
+    "JSONLinesSink",
+    "Lease",
+    "LoggingSink",
+    "NotADatabaseError",
+    "NotJSONError",
+    "Outcome",
+    "OutcomeUnknownError",
+    "Record",
+    "ResultTimeoutError",
+    "Retry",
+    "SchemaTooNewError",
+    "Signal",
+    "SignalReceipt",
+    "StaleInstanceError",
+    "StateFormatError",
+    "Step",
+    "StepCompensatedError",
+    "StepCompensation",
+    "StepDefinition",
+    "StepDescriptor",
+    "StepExecution",
+    "StepNotCompletedError",
+    "StepStatus",
+    "StepTimeoutError",
+    "StorageBusyError",
+    "StorageClosedError",
+    "StorageError",
+    "StorageFullError",
+    "StorageURLError",
+    "StoredError",
+    "StoredSignal",
+    "SystemClock",
+    "UniqueKeyTakenError",
+    "UnknownStepError",
+    "UnknownWorkflowError",
+    "Workflow",
+    "WorkflowConflictError",
+    "WorkflowContext",
+    "WorkflowDefinition",
+    "WorkflowDescriptor",
+    "WorkflowFilter",
+    "WorkflowState",
+    "WorkflowStatus",
+    "WorkflowStorage",
+    "WorkflowSummary",
+    "create_workflow",
+    "done",
+    "not_done",
+    "open_storage",
+]
+
+
+def test_public_names_are_pinned() -> None:
+    """The package offers these names and no others."""
+    assert flux.__all__ == PINNED
+
+
+def test_public_names_are_sorted() -> None:
+    """The list is in the order in which people look a name up."""
+    assert sorted(flux.__all__) == flux.__all__
+
+
+def test_public_names_are_there() -> None:
+    """Each name can be imported from the package."""
+    missing = [name for name in flux.__all__ if not hasattr(flux, name)]
+    assert missing == []
+
+
+def test_public_names_are_documented() -> None:
+    """Each name says what it is."""
+    silent = [name for name in flux.__all__ if not getattr(flux, name).__doc__]
+    assert silent == []
