@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from flux import events
 from flux.definition.registry import Registry
+from flux.definition.workflow import WorkflowDefinition
 from flux.engine.lease import HeldLease
 from flux.engine.loading import Loaded, load, stored_instance
 from flux.engine.loop import Driver
@@ -15,7 +16,7 @@ from flux.events import Event
 from flux.state.status import WorkflowStatus
 from flux.storage import Record
 
-Happened = Callable[[Loaded], Sequence[Event]]
+Happened = Callable[[WorkflowDefinition, Loaded], Sequence[Event]]
 
 
 class Drivers:
@@ -84,13 +85,13 @@ class Drivers:
             await self._drive_due(record, lease)
         return len(records)
 
-    def left_behind(self, loaded: Loaded) -> list[Event]:
+    def left_behind(self, definition: WorkflowDefinition, loaded: Loaded) -> list[Event]:
         """What has happened to an instance that another driver left in whatever state."""
         at = self._services.clock.now()
         if loaded.status is WorkflowStatus.PENDING:
             return [events.InstanceStarted(at=at)]
         return recovered(
-            self._registry.of_instance(loaded.record.workflow, loaded.record.version),
+            definition,
             loaded.instance,
             loaded.record.intent,
             max_recoveries=self._services.config.max_recoveries,
@@ -143,7 +144,7 @@ class Drivers:
                 raise InstanceNotFoundError(record.id)
             loaded = Loaded(stored_instance(record, stored[1]), record)
             definition = self._registry.of_instance(record.workflow, record.version)
-            so_far = happened(loaded)
+            so_far = happened(definition, loaded)
         except BaseException:
             # Somebody who knows the workflow as it was may drive it; but not at once again here.
             later = None if rests else self._services.config.lease

@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import uuid_utils
 
-from flux import events
 from flux.clock import Clock, SystemClock
 from flux.config import FluxConfig
 from flux.definition.builder import Workflow
@@ -17,11 +16,10 @@ from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import steering
 from flux.engine.attempt import Attempts
-from flux.engine.drivers import Drivers
 from flux.engine.lease import Leases
-from flux.engine.loading import Loaded, load, new_instance, result_of, shown
-from flux.engine.loop import Driver, first_record
-from flux.engine.recovery import find_due
+from flux.engine.loading import load, new_instance, shown
+from flux.engine.loop import Driver
+from flux.engine.running import Running
 from flux.engine.services import Services
 from flux.engine.threads import Threads
 from flux.errors import (
@@ -30,7 +28,6 @@ from flux.errors import (
     InvalidTransitionError,
     ResultTimeoutError,
 )
-from flux.events import Event
 from flux.observe.callbacks import Callbacks
 from flux.observe.observers import Observer, Observers
 from flux.result import FluxResult
@@ -76,7 +73,7 @@ class FluxEngine:
         if self._config.trace is not None:
             outlets.append(self._config.trace)
         self._observers = Observers(outlets, logger=self._logger)
-        self._open: _Open | None = None
+        self._open: Running | None = None
 
     # Opening and closing
 
@@ -98,7 +95,7 @@ class FluxEngine:
             return
         await self._storage.init(self._clock)
         await self._observers.start()
-        self._open = _Open(self._services(), self._registry)
+        self._open = Running(self._services(), self._registry)
 
     async def close(self) -> None:
         """Stop gracefully: running steps get the grace to end, leases are given back."""
@@ -125,8 +122,9 @@ class FluxEngine:
         awaited; `InstanceConflictError` if either differs. `InputError` for an input that the
         workflow refuses: nothing was saved.
         """
-        started = await self._start("execute", workflow, input, id, labels)
-        return await self._opened("execute").until_rest(started, verb="execute")
+        started, driver = await self._start("execute", workflow, input, id, labels)
+        running = self._opened("execute")
+        return await running.until_rest(started, verb="execute", driver=driver)
 
     async def start(
         self,
@@ -137,7 +135,7 @@ class FluxEngine:
         labels: Mapping[str, str] | None = None,
     ) -> WorkflowState:
         """Start an instance and return after its first save; it is driven in the background."""
-        started = await self._start("start", workflow, input, id, labels)
+        started, _ = await self._start("start", workflow, input, id, labels)
         return await self.get(started)
 
     async def result(self, id: str, *, timeout: Duration | None = None) -> FluxResult:
@@ -162,7 +160,7 @@ class FluxEngine:
         A failed one runs its failed steps anew with fresh retries; a parked one goes on in the
         direction it had; one that was abandoned or is due is driven; else this only waits.
         """
-        return await self._steer("resume", id, steering.resumed)
+        return await self._opened("resume").resume(id)
 
     async def retry_step(self, id: str, step: str) -> FluxResult:
         """Run this failed step of a failed instance again, and go on."""
@@ -242,7 +240,7 @@ class FluxEngine:
             stopping=asyncio.Event(),
         )
 
-    def _opened(self, verb: str) -> "_Open":
+    def _opened(self, verb: str) -> Running:
         if self._open is None:
             raise EngineClosedError(verb)
         return self._open
@@ -254,7 +252,7 @@ class FluxEngine:
         input: Any,
         id: str | None,
         labels: Mapping[str, str] | None,
-    ) -> str:
+    ) -> tuple[str, Driver | None]:
         opened = self._opened(verb)
         definition = self._registry.find(workflow)
         text = json_text(definition.plain_input({} if input is None else input), "input")
@@ -265,9 +263,10 @@ class FluxEngine:
             labels=_checked_labels(labels),
             at=self._clock.now(),
         )
-        if not await opened.begin(definition, instance):
+        begun = await opened.begin(definition, instance)
+        if not begun.is_new:
             await self._check_same(definition, instance)
-        return instance.id
+        return instance.id, begun.driver
 
     async def _check_same(self, definition: WorkflowDefinition, meant: Instance) -> None:
         loaded = await load(self._storage, meant.id, history=False)
@@ -279,134 +278,6 @@ class FluxEngine:
 
     async def _steer(self, verb: str, id: str, decision: steering.Decision) -> FluxResult:
         return await self._opened(verb).steer(verb, id, decision)
-
-
-class _Open:
-    """What exists only while the engine is open: its drivers and its background tasks."""
-
-    def __init__(self, services: Services, registry: Registry) -> None:
-        self._services = services
-        self._registry = registry
-        self._drivers = Drivers(services, registry)
-        self._renewal = asyncio.create_task(
-            services.leases.keep_alive(self._drivers.lose), name="flux leases"
-        )
-        self._recovery = asyncio.create_task(
-            find_due(
-                services,
-                room=lambda: self._drivers.room,
-                claim_due=self._drivers.claim_due,
-                wait_for_room=self._drivers.wait_for_change,
-            ),
-            name="flux recovery",
-        )
-
-    async def close(self) -> None:
-        # Not cancelled: what it may just have claimed is driven, and so given back.
-        self._services.stopping.set()
-        await asyncio.wait({self._recovery})
-        await self._drivers.close()
-        self._renewal.cancel()
-        await asyncio.wait({self._renewal})
-        self._services.threads.close()
-
-    async def begin(self, definition: WorkflowDefinition, instance: Instance) -> bool:
-        """Save a new instance and drive it; False if the id exists already."""
-        known = self._drivers.driving(instance.id)
-        if known is not None:
-            await self._saved(known)
-            return False
-        owner = self._services.leases.new_owner()
-        if self._drivers.room <= 0:
-            record = first_record(instance, owner=owner)
-            return await self._services.storage.create(record, wake=0)
-        started = events.InstanceStarted(at=self._services.clock.now())
-        driver = Driver(self._services, definition, instance, owner=owner, happened=[started])
-        self._drivers.start(driver)
-        return await self._saved(driver)
-
-    async def until_rest(self, id: str, *, verb: str) -> FluxResult:
-        """Wait until nobody drives the instance any more; take it over where nobody does."""
-        while True:
-            result = await self._driven_to_rest(id) or await self._rested(id)
-            if result is not None:
-                return result
-            if self._services.stopping.is_set():
-                raise EngineClosedError(verb)
-            if self._drivers.driving(id) is None and not await self._take_free(id):
-                await self._drivers.wait_for_change(self._services.config.poll)
-
-    async def until_ended(self, id: str) -> FluxResult:
-        """Wait until the instance has ended or needs a person."""
-        while True:
-            result = await self._driven_to_rest(id) or await self._rested(id)
-            if result is not None and (result.status.is_ended or result.status in _NEEDS_A_PERSON):
-                return result
-            if self._services.stopping.is_set():
-                raise EngineClosedError("result")
-            if self._drivers.driving(id) is None:
-                await self._drivers.wait_for_change(self._services.config.poll)
-
-    async def steer(self, verb: str, id: str, decision: steering.Decision) -> FluxResult:
-        """Let a person's decision happen to the instance, and wait for its rest."""
-        waits = verb == "resume"
-        while not self._services.stopping.is_set():
-            loaded = await load(self._services.storage, id, history=False)
-            definition = self._registry.of_instance(loaded.record.workflow, loaded.record.version)
-            if not loaded.status.is_rest:
-                if waits:
-                    return await self.until_rest(id, verb=verb)
-                raise steering.refused(id, loaded.status, verb)
-
-            def happened(
-                claimed: Loaded, definition: WorkflowDefinition = definition
-            ) -> list[Event]:
-                return decision(definition, claimed.instance, self._services.clock.now())
-
-            driver = await self._drivers.take_over(id, happened)
-            if driver is not None:
-                await self._saved(driver)
-                return await self.until_rest(id, verb=verb)
-            if waits:
-                return await self.until_rest(id, verb=verb)
-        raise EngineClosedError(verb)
-
-    async def _saved(self, driver: Driver) -> bool:
-        """Wait for the first save; raises what prevented it."""
-        await asyncio.wait({driver.first_save})
-        if driver.first_save.cancelled():
-            raise EngineClosedError("the first save")
-        if driver.error is not None:
-            raise driver.error
-        return driver.first_save.result()
-
-    async def _driven_to_rest(self, id: str) -> FluxResult | None:
-        driver = self._drivers.driving(id)
-        if driver is None:
-            return None
-        await self._drivers.ended(driver)
-        if driver.error is not None:
-            raise driver.error
-        if not driver.is_at_rest:
-            return None
-        return result_of(driver.definition, driver.instance, driver.intent)
-
-    async def _rested(self, id: str) -> FluxResult | None:
-        loaded = await load(self._services.storage, id, history=False)
-        if not loaded.status.is_rest:
-            return None
-        loaded = await load(self._services.storage, id)
-        definition = self._registry.known(loaded.record.workflow, loaded.record.version)
-        return result_of(definition, loaded.instance, loaded.record.intent)
-
-    async def _take_free(self, id: str) -> bool:
-        loaded = await load(self._services.storage, id, history=False)
-        wake_at = loaded.record.wake_at
-        if wake_at is not None and wake_at > self._services.clock.now():
-            return False
-        if self._drivers.room <= 0:
-            return False
-        return await self._drivers.take_over(id, self._drivers.left_behind) is not None
 
 
 def _checked_id(id: str | None) -> str:

@@ -29,6 +29,10 @@ _FITS = {
 }
 
 
+RESUMED = (WorkflowStatus.FAILED, WorkflowStatus.PARKED)
+"""The statuses in which `resume` changes something."""
+
+
 def refused(instance_id: str, status: WorkflowStatus, verb: str) -> InvalidTransitionError:
     """The error for a verb that does not fit the status, naming one that does."""
     fits = _FITS.get(status, "result() waits for its end")

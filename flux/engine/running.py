@@ -1,0 +1,166 @@
+"""What exists only while an engine is open."""
+
+import asyncio
+
+from attrs import frozen
+
+from flux import events
+from flux.definition.registry import Registry
+from flux.definition.workflow import WorkflowDefinition
+from flux.engine import steering
+from flux.engine.drivers import Drivers, Happened
+from flux.engine.loading import Loaded, load, result_of
+from flux.engine.loop import Driver, first_record
+from flux.engine.recovery import find_due
+from flux.engine.services import Services
+from flux.errors import EngineClosedError
+from flux.events import Event
+from flux.result import FluxResult
+from flux.state.instance import Instance
+from flux.state.status import WorkflowStatus
+
+_NEEDS_A_PERSON = (WorkflowStatus.ROLLBACK_FAILED, WorkflowStatus.PARKED)
+
+
+@frozen(kw_only=True)
+class Begun:
+    """A new instance, or one that exists; with its driver if this engine drives it."""
+
+    is_new: bool
+    driver: Driver | None = None
+
+
+class Running:
+    """The drivers and the background tasks of an open engine; the verbs wait here."""
+
+    def __init__(self, services: Services, registry: Registry) -> None:
+        self._services = services
+        self._registry = registry
+        self._drivers = Drivers(services, registry)
+        self._renewal = asyncio.create_task(
+            services.leases.keep_alive(self._drivers.lose), name="flux leases"
+        )
+        self._recovery = asyncio.create_task(
+            find_due(
+                services,
+                room=lambda: self._drivers.room,
+                claim_due=self._drivers.claim_due,
+                wait_for_room=self._drivers.wait_for_change,
+            ),
+            name="flux recovery",
+        )
+
+    async def close(self) -> None:
+        # Not cancelled: what it may just have claimed is driven, and so given back.
+        self._services.stopping.set()
+        await asyncio.wait({self._recovery})
+        await self._drivers.close()
+        self._renewal.cancel()
+        await asyncio.wait({self._renewal})
+        self._services.threads.close()
+
+    async def begin(self, definition: WorkflowDefinition, instance: Instance) -> Begun:
+        """Save a new instance and drive it, or see that it exists."""
+        known = self._drivers.driving(instance.id)
+        if known is not None:
+            await self._saved(known)
+            return Begun(is_new=False, driver=known)
+        owner = self._services.leases.new_owner()
+        if self._drivers.room <= 0:
+            record = first_record(instance, owner=owner)
+            return Begun(is_new=await self._services.storage.create(record, wake=0))
+        started = events.InstanceStarted(at=self._services.clock.now())
+        driver = Driver(self._services, definition, instance, owner=owner, happened=[started])
+        self._drivers.start(driver)
+        if await self._saved(driver):
+            return Begun(is_new=True, driver=driver)
+        return Begun(is_new=False)
+
+    async def until_rest(self, id: str, *, verb: str, driver: Driver | None = None) -> FluxResult:
+        """Wait until nobody drives the instance any more; take it over where nobody does."""
+        while True:
+            result = await self._driven_to_rest(driver or self._drivers.driving(id))
+            result = result or await self._rested(id)
+            if result is not None:
+                return result
+            if self._services.stopping.is_set():
+                raise EngineClosedError(verb)
+            driver = self._drivers.driving(id) or await self._take_free(id)
+            if driver is None:
+                await self._drivers.wait_for_change(self._services.config.poll)
+
+    async def until_ended(self, id: str) -> FluxResult:
+        """Wait until the instance has ended or needs a person."""
+        while True:
+            result = await self._driven_to_rest(self._drivers.driving(id))
+            result = result or await self._rested(id)
+            if result is not None and (result.status.is_ended or result.status in _NEEDS_A_PERSON):
+                return result
+            if self._services.stopping.is_set():
+                raise EngineClosedError("result")
+            if self._drivers.driving(id) is None:
+                await self._drivers.wait_for_change(self._services.config.poll)
+
+    async def resume(self, id: str) -> FluxResult:
+        """Let an instance that waits for a person go on; else see that it is driven."""
+        loaded = await load(self._services.storage, id, history=False)
+        self._registry.of_instance(loaded.record.workflow, loaded.record.version)
+        if loaded.status in steering.RESUMED:
+            return await self.steer("resume", id, steering.resumed)
+        return await self.until_rest(id, verb="resume")
+
+    async def steer(self, verb: str, id: str, decision: steering.Decision) -> FluxResult:
+        """Let a person's decision happen to the instance, and wait for its rest."""
+        while not self._services.stopping.is_set():
+            loaded = await load(self._services.storage, id, history=False)
+            if not loaded.status.is_rest:
+                raise steering.refused(id, loaded.status, verb)
+            driver = await self._drivers.take_over(id, self._decided(decision))
+            if driver is not None:
+                await self._saved(driver)
+                return await self.until_rest(id, verb=verb, driver=driver)
+            # Somebody else has just claimed it: see what became of it.
+            await self._drivers.wait_for_change(self._services.config.poll)
+        raise EngineClosedError(verb)
+
+    def _decided(self, decision: steering.Decision) -> Happened:
+        def happened(definition: WorkflowDefinition, claimed: Loaded) -> list[Event]:
+            return decision(definition, claimed.instance, self._services.clock.now())
+
+        return happened
+
+    async def _saved(self, driver: Driver) -> bool:
+        """Wait for the first save; raises what prevented it."""
+        await asyncio.wait({driver.first_save})
+        if driver.first_save.cancelled():
+            raise EngineClosedError("the first save")
+        if driver.error is not None:
+            raise driver.error
+        return driver.first_save.result()
+
+    async def _driven_to_rest(self, driver: Driver | None) -> FluxResult | None:
+        if driver is None:
+            return None
+        await self._drivers.ended(driver)
+        if driver.error is not None:
+            raise driver.error
+        if not driver.is_at_rest:
+            return None
+        return result_of(driver.definition, driver.instance, driver.intent)
+
+    async def _rested(self, id: str) -> FluxResult | None:
+        loaded = await load(self._services.storage, id, history=False)
+        if not loaded.status.is_rest:
+            return None
+        loaded = await load(self._services.storage, id)
+        definition = self._registry.known(loaded.record.workflow, loaded.record.version)
+        return result_of(definition, loaded.instance, loaded.record.intent)
+
+    async def _take_free(self, id: str) -> Driver | None:
+        loaded = await load(self._services.storage, id, history=False)
+        wake_at = loaded.record.wake_at
+        if wake_at is not None and wake_at > self._services.clock.now():
+            return None
+        if self._drivers.room <= 0:
+            return None
+        return await self._drivers.take_over(id, self._drivers.left_behind)
