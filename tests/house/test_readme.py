@@ -1,7 +1,10 @@
 """The README's commands and code: what people copy works."""
 
 import shutil
+import sqlite3
 import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,26 @@ def test_runnable_code_compiles() -> None:
     """Code that the README fences as `python runnable` is a whole program."""
     for number, block in enumerate(code_blocks("python runnable"), start=1):
         compile(block, f"README.md, runnable block {number}", "exec")
+
+
+def test_runnable_code_prints_what_readme_says(tmp_path: Path) -> None:
+    """The program prints what stands below it, the first time and the second."""
+    [program], [printed] = code_blocks("python runnable"), code_blocks("text")
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert ran.stdout.replace("{} {}", printed.splitlines()[-1]) == printed
+
+
+def test_sql_reads_the_stored_text(tmp_path: Path) -> None:
+    """The query finds the steps of the program above it."""
+    [program], [query] = code_blocks("python runnable"), code_blocks("sql")
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=True)
+    with closing(sqlite3.connect(tmp_path / "orders.db")) as database:
+        rows = database.execute(query).fetchall()
+    assert ("order-8", "ship", "failed", 1) in rows
