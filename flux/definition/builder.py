@@ -1,7 +1,7 @@
 """The one builder of workflows: fluent, or with decorators."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from flux.definition.checks import function_problem, graph_problems, option_problems
@@ -181,17 +181,14 @@ class Workflow:
         return step
 
     def _build(self) -> WorkflowDefinition:
-        problems = [*self._own_problems(), *self._step_problems()]
+        edges = [(str(step.name), after) for step, after in self._with_sources()]
+        problems = [*self._own_problems(), *self._step_problems(), *graph_problems(edges)]
         if problems:
             raise DefinitionError(str(self.name), problems)
-        steps = self._definitions()
-        problems = list(graph_problems(steps))
-        if problems:
-            raise DefinitionError(self.name, problems)
         return WorkflowDefinition(
             name=self.name,
             version=self.version,
-            steps=steps,
+            steps=tuple(_definition(step, after=after) for step, after in self._with_sources()),
             input_type=self._input,
             data_type=self._data,
             validate=self._validate,
@@ -219,12 +216,11 @@ class Workflow:
             for problem in option_problems(step.name, {**step.options, "handler": step.handler})
         ]
 
-    def _definitions(self) -> tuple[StepDefinition, ...]:
-        before = [(), *((step.name,) for step in self._steps)]
-        return tuple(
-            _definition(step, before=source)
-            for step, source in zip(self._steps, before, strict=False)
-        )
+    def _with_sources(self) -> Iterator[tuple[Step, tuple[str, ...]]]:
+        before: tuple[str, ...] = ()
+        for step in self._steps:
+            yield step, _names(step.options.get("after", before))
+            before = (step.name,)
 
 
 def create_workflow(name: str) -> Workflow:
@@ -232,12 +228,12 @@ def create_workflow(name: str) -> Workflow:
     return Workflow(name)
 
 
-def _definition(step: Step, *, before: tuple[str, ...]) -> StepDefinition:
+def _definition(step: Step, *, after: tuple[str, ...]) -> StepDefinition:
     options = step.options
     return StepDefinition(
         name=step.name,
         handler=step.handler,
-        after=_names(options.get("after", before)),
+        after=after,
         retries=_policy(options.get("retries")),
         timeout=_limit(options.get("timeout")),
         when=options.get("when"),
@@ -260,8 +256,10 @@ def _limit(given: Duration | None) -> float | None:
     return None if given is None else seconds(given)
 
 
-def _names(given: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(dict.fromkeys(given))
+def _names(given: Any) -> tuple[str, ...]:
+    """The names given; what is no name is left out, as one of the options' problems tells of it."""
+    several = given if isinstance(given, tuple | list) else (given,)
+    return tuple(dict.fromkeys(name for name in several if isinstance(name, str)))
 
 
 def _tuple(given: Any) -> tuple[Any, ...]:

@@ -2,12 +2,11 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flux.definition.graph import find_cycle
 from flux.definition.policy import retry_policy, seconds
-from flux.definition.step import StepDefinition
 from flux.errors import listing
 
 FUNCTIONS = ("handler", "when", "verify", "compensate")
@@ -32,23 +31,23 @@ def option_problems(name: str, options: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{told}: {problem}" for problem in _policy_problems(options))
 
 
-def graph_problems(steps: Sequence[StepDefinition]) -> Iterator[str]:
-    """What is wrong with the steps taken together."""
-    names = Counter(step.name for step in steps)
-    if not steps:
+def graph_problems(edges: Sequence[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
+    """What is wrong with the steps taken together, each given as its name and its sources."""
+    names = Counter(name for name, _ in edges)
+    if not edges:
         yield "it has no steps; add one with @workflow.step"
     yield from (
         f"step {name!r} is declared {count} times; names are unique"
         for name, count in names.items()
         if count > 1
     )
-    unknown = [
-        (step.name, source) for step in steps for source in step.after if source not in names
-    ]
+    unknown = [(name, source) for name, after in edges for source in after if source not in names]
     for name, source in unknown:
         yield f"step {name!r}: after={source!r} is no step; there are: {listing(names)}"
-    if not unknown and (cycle := find_cycle(steps)):
+    waiting = {name: after for name, after in edges if names[name] == 1}
+    while cycle := find_cycle(waiting):
         yield f"step {cycle[0]!r} waits for itself: {' -> '.join(cycle)}"
+        waiting = {name: after for name, after in waiting.items() if name not in cycle}
 
 
 def function_problem(function: object, argument: str) -> str | None:
@@ -104,7 +103,8 @@ def _policy_problems(options: Mapping[str, Any]) -> Iterator[str]:
     for error in _types(options.get("unknown_on", ())):
         if not (isinstance(error, type) and issubclass(error, BaseException)):
             yield f"unknown_on: {error!r} is no error type"
-    if isinstance(after := options.get("after", ()), Iterable):
+    # A set would give the edges another order, and so the workflow another shape, in each process.
+    if isinstance(after := options.get("after", ()), str | tuple | list):
         yield from (f"after: {name!r} is no name" for name in after if not isinstance(name, str))
     else:
         yield f"after: {after!r} is neither a name nor a tuple of names"

@@ -7,10 +7,10 @@ from graphlib import CycleError, TopologicalSorter
 from flux.definition.step import StepDefinition
 
 
-def find_cycle(steps: Iterable[StepDefinition]) -> tuple[str, ...] | None:
+def find_cycle(sources: Mapping[str, Iterable[str]]) -> tuple[str, ...] | None:
     """The members of a cycle in order, the first one again at the end; None without one."""
     try:
-        _sorter(steps).prepare()
+        TopologicalSorter(sources).prepare()
     except CycleError as error:
         return tuple(reversed(error.args[1]))
     return None
@@ -19,7 +19,7 @@ def find_cycle(steps: Iterable[StepDefinition]) -> tuple[str, ...] | None:
 def running_order(steps: Sequence[StepDefinition]) -> tuple[StepDefinition, ...]:
     """The steps in the order of running one at a time: of those ready, the first declared."""
     place = {step.name: index for index, step in enumerate(steps)}
-    sorter = _sorter(steps)
+    sorter = TopologicalSorter({step.name: step.after for step in steps})
     sorter.prepare()
     order: list[StepDefinition] = []
     ready: list[int] = []
@@ -40,10 +40,6 @@ def descendants(name: str, steps: Iterable[StepDefinition]) -> frozenset[str]:
 def ancestors(name: str, steps: Iterable[StepDefinition]) -> frozenset[str]:
     """The names of all steps that come before this one in the graph, without itself."""
     return _reachable(name, {step.name: step.after for step in steps})
-
-
-def _sorter(steps: Iterable[StepDefinition]) -> TopologicalSorter[str]:
-    return TopologicalSorter({step.name: step.after for step in steps})
 
 
 def _followers(steps: Iterable[StepDefinition]) -> Mapping[str, Sequence[str]]:

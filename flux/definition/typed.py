@@ -1,7 +1,7 @@
 """Typed input and data: between the user's attrs classes and plain JSON values, by cattrs."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -9,10 +9,13 @@ from uuid import UUID
 
 import attrs
 from cattrs import BaseValidationError, Converter, transform_error
+from cattrs.cols import is_any_set, is_sequence
 from cattrs.preconf.json import make_converter
 from cattrs.v import format_exception
 
 from flux.errors import InputError, NotJSONError
+
+Hook = Callable[..., Any]
 
 
 @functools.cache
@@ -29,7 +32,39 @@ def converter() -> Converter:
     made.register_structure_hook(time, lambda text, _: time.fromisoformat(_text(text, "time")))
     made.register_unstructure_hook(timedelta, timedelta.total_seconds)
     made.register_structure_hook(timedelta, lambda number, _: timedelta(seconds=number))
+    made.register_structure_hook_factory(_is_list)(_no_text(made.get_structure_hook))
+    made.register_unstructure_hook_factory(_is_list)(_no_text(made.get_unstructure_hook))
     return made
+
+
+def _is_list(cls: Any) -> bool:
+    return cls not in _being_found and (is_sequence(cls) or is_any_set(cls))
+
+
+_being_found: set[Any] = set()
+
+
+def _no_text(find: Callable[..., Hook]) -> Callable[[Any, Converter], Hook]:
+    """The hooks of lists and sets, refusing what can be iterated and yet is no list.
+
+    cattrs iterates whatever it gets: of the text "abc" it would make ["a", "b", "c"].
+    """
+
+    def factory(cls: Any, _: Converter) -> Hook:
+        _being_found.add(cls)
+        try:
+            hook = find(cls, cache_result=False)
+        finally:
+            _being_found.discard(cls)
+
+        def checked(given: Any, *rest: Any) -> Any:
+            if isinstance(given, str | bytes | Mapping):
+                raise ValueError(f"{given!r} is no list")
+            return hook(given, *rest)
+
+        return checked
+
+    return factory
 
 
 def plain_input(workflow: str, cls: type | None, given: Any) -> dict[str, Any]:
@@ -44,16 +79,20 @@ def plain_input(workflow: str, cls: type | None, given: Any) -> dict[str, Any]:
 
 def plain_data(cls: type | None, given: Any) -> dict[str, Any]:
     """The data as plain JSON values; `NotJSONError` naming the field if it does not fit."""
-    if not isinstance(given, cls or dict):
+    if cls is None and isinstance(given, dict):
+        return dict(given)
+    if cls is None or not isinstance(given, cls):
         wanted = "a dict" if cls is None else f"a {cls.__name__}"
         raise NotJSONError(
             "data", f"it was replaced by {type(given).__name__}, it must be {wanted}"
         )
-    if cls is None:
-        return dict(given)
     try:
         plain = unstructure_fields(given)
-        structure(plain, wanted)
+    except Exception as error:
+        path = f"data.{_without_plain_form(given)}"
+        raise NotJSONError(path, f"no plain form: {error}") from error
+    try:
+        structure(plain, cls)
     except Exception as error:
         what, _, path = transform_error(error, format_exception=_told)[0].rpartition(" @ ")
         raise NotJSONError(f"data{path.removeprefix('$')}", what) from error
@@ -101,7 +140,17 @@ def _unstructured(workflow: str, typed: Any) -> dict[str, Any]:
     try:
         return unstructure_fields(typed)
     except Exception as error:
-        raise InputError(workflow, f"it has no plain form: {error}") from error
+        field = _without_plain_form(typed)
+        raise InputError(workflow, f"{field}: no plain form: {error}", field=field) from error
+
+
+def _without_plain_form(typed: Any) -> str | None:
+    for name, cls in ((field.name, field.type) for field in attrs.fields(type(typed))):
+        try:
+            converter().unstructure(getattr(typed, name), unstructure_as=cls)
+        except Exception:
+            return str(name)
+    return None
 
 
 def _told(error: BaseException, cls: type | None) -> str:

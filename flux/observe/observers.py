@@ -157,15 +157,17 @@ class Observers:
 
     async def _ended_within(self, grace: float, *ends: Awaitable[Any]) -> bool:
         """Whether all of them ended in time; those that did not are cancelled and left alone."""
-        waited = asyncio.gather(*ends, return_exceptions=True)
+        tasks = [asyncio.ensure_future(end) for end in ends]
         timer = asyncio.ensure_future(self._clock.sleep(grace))
-        either: set[asyncio.Future[Any]] = {waited, timer}
+        unfinished: set[asyncio.Future[Any]] = set(tasks)
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            return waited.done()
+            while unfinished and not timer.done():
+                await asyncio.wait({timer, *unfinished}, return_when=asyncio.FIRST_COMPLETED)
+                unfinished = {task for task in tasks if not task.done()}
+            return not unfinished
         finally:
-            waited.cancel()
-            timer.cancel()
+            for task in (timer, *tasks):
+                task.cancel()
 
 
 async def _deliver(queue: asyncio.Queue[_Delivery], logger: logging.Logger) -> None:

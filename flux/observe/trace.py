@@ -3,37 +3,39 @@
 The types of the original are marked `*`, the others are ours in its style. Two of its thirteen
 are missing (`step:suspend`, `signal:received`); they come with waits and signals.
 
-    type                        made from                  status           tells besides
-  * workflow:start              InstanceStarted            running          input
-    workflow:recovered          InstanceRecovered
-    workflow:parked             InstanceParked             parked           meta: reason
-    workflow:unparked           InstanceUnparked
-  * workflow:complete           InstanceCompleted          completed
-  * workflow:error              InstanceFailed             failed
-  * workflow:rollback_start     RollbackStarted            rolling_back
-  * workflow:rollback_complete  InstanceRolledBack         rolled_back
-    workflow:rollback_failed    RollbackFailed             rollback_failed
-    workflow:rollback_retry     RollbackRetried            rolling_back
-    workflow:restart            InstanceRestarted          running          meta: from_step
-    workflow:retry              StepsRetried               running          meta: steps, verify
-  * step:start                  StepStarted                running          retries
-  * step:skipped                StepSkipped                skipped
-    step:replayed               StepReplayed               completed
-    step:reopened               StepReopened               running          meta: verify
-  * step:complete               StepCompleted              completed        attempt, data, meta: output, deleted
-  * step:retry                  AttemptFailed              running          attempt, error, meta: ended, retry_at, verify
-  * step:error                  StepFailed                 failed           attempt, error, meta: ended
-    step:verify_error           VerifyFailed               running          error, meta: retry_at
-    step:not_done               StepCleared                running
-    step:compensate_start       CompensationStarted        compensating     retries
-  * step:compensate             StepCompensated            compensated      attempt, data, meta: deleted
-    step:compensate_retry       CompensationAttemptFailed  compensating     attempt, error, meta: ended, retry_at
-    step:compensate_error       CompensationFailed                          attempt, error, meta: ended
-    step:compensate_skipped     CompensationSkipped                         meta: reason
+    type                       made from                 status          tells besides
+  * workflow:start             InstanceStarted           running         input
+    workflow:recovered         InstanceRecovered
+    workflow:parked            InstanceParked            parked          reason
+    workflow:unparked          InstanceUnparked
+  * workflow:complete          InstanceCompleted         completed
+  * workflow:error             InstanceFailed            failed
+  * workflow:rollback_start    RollbackStarted           rolling_back
+  * workflow:rollback_complete InstanceRolledBack        rolled_back
+    workflow:rollback_failed   RollbackFailed            rollback_failed
+    workflow:rollback_retry    RollbackRetried           rolling_back
+    workflow:restart           InstanceRestarted         running         from_step
+    workflow:retry             StepsRetried              running         steps, verify
+  * step:start                 StepStarted               running         retries
+  * step:skipped               StepSkipped               skipped
+    step:replayed              StepReplayed              completed
+    step:reopened              StepReopened              running         verify
+  * step:complete              StepCompleted             completed       attempt, changes, output
+  * step:retry                 AttemptFailed             running         failure, retry_at, verify
+  * step:error                 StepFailed                failed          failure
+    step:verify_error          VerifyFailed              running         error, retry_at
+    step:not_done              StepCleared               running
+    step:compensate_start      CompensationStarted       compensating    retries
+  * step:compensate            StepCompensated           compensated     attempt, changes
+    step:compensate_retry      CompensationAttemptFailed compensating    failure, retry_at
+    step:compensate_error      CompensationFailed                        failure
+    step:compensate_skipped    CompensationSkipped                       reason
 
-`attempt` stands for `retries` and `duration`. Each attempt has its `step:start`; then comes a
-`step:retry` if another one follows, otherwise `step:complete` or `step:error`. The attempts of a
-compensator tell the same in `step:compensate_start` and its kin.
+Here `attempt` stands for `retries` and `duration`; `failure` for these, `error` and `ended`;
+`changes` for `data` and `deleted`. What is no field of `FluxTraceEvent` is a key of its `meta`.
+
+Each attempt has its `step:start`; then comes a `step:retry` if another one follows, otherwise
+`step:complete` or `step:error`. A compensator tells the same from `step:compensate_start` on.
 
 No status is told where the event alone does not say it: an instance that is recovered or unparked
 goes on in the direction that it had, and a step whose compensation failed or was skipped keeps the

@@ -1,0 +1,358 @@
+"""Instances in an SQLite file that several processes may share, saved many at a time."""
+
+import asyncio
+import math
+import os
+import sqlite3
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from urllib.parse import parse_qsl, unquote
+
+import aiosqlite
+from attrs import frozen
+
+from flux.clock import Clock
+from flux.errors import StorageClosedError, StorageURLError
+from flux.storage import (
+    Checkpoint,
+    Entry,
+    Lease,
+    Record,
+    Signal,
+    SignalReceipt,
+    StoredSignal,
+    WorkflowFilter,
+    WorkflowSummary,
+)
+from flux_storages import sqlite_acts as acts
+from flux_storages.sqlite_file import (
+    Synchronous,
+    errors_in_words,
+    open_for_reading,
+    open_for_writing,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SQLiteStorage:
+    """A storage in one file, in WAL mode; reads do not wait for writes.
+
+    `synchronous="normal"` does not wait for the disk: a power failure may then take the last saves
+    with it, a crash of the process does not. `busy_timeout` is how many seconds a save waits for
+    other processes that write. The clock is that of the engine that opens the storage first.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "full",
+        busy_timeout: float = 10.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self._path = os.fspath(path)
+        why = _why_not(self._path, synchronous, busy_timeout)
+        if why is not None:
+            raise StorageURLError(self._path, why)
+        self._synchronous = synchronous
+        self._busy_timeout = busy_timeout
+        self._own_clock = clock
+        self._gate = asyncio.Lock()
+        self._users = 0
+        self._opened: _Opened | None = None
+
+    def __repr__(self) -> str:
+        return f"SQLiteStorage({self._path!r})"
+
+    @classmethod
+    def from_url(cls, url: str) -> "SQLiteStorage":
+        """Make one from `sqlite:///orders.db?synchronous=normal&busy_timeout=5`.
+
+        The path is relative after three slashes and absolute after four; `%3F` is a question mark.
+        """
+        place, _, query = url.partition("?")
+        if not place.startswith("sqlite:///"):
+            raise StorageURLError(url, "sqlite: is followed by three slashes and a path")
+        path = unquote(place.removeprefix("sqlite:///"))
+        settings = {"synchronous": "full", "busy_timeout": "10"}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            if name not in settings:
+                raise StorageURLError(url, f"its settings are {', '.join(settings)}, not {name}")
+            settings[name] = value
+        synchronous = cast(Synchronous, settings["synchronous"])
+        busy_timeout = _number(settings["busy_timeout"])
+        why = _why_not(path, synchronous, busy_timeout)
+        if why is not None:
+            raise StorageURLError(url, why)
+        return cls(path, synchronous=synchronous, busy_timeout=busy_timeout)
+
+    async def init(self, clock: Clock) -> None:
+        await _undivided(self._enter(clock), undo=self.close)
+
+    async def close(self) -> None:
+        await _undivided(self._leave())
+
+    async def create(
+        self,
+        record: Record,
+        *,
+        entries: Sequence[Entry] = (),
+        lease: float | None = None,
+        wake: float | None = None,
+    ) -> bool:
+        return await self._write(acts.create, record, entries, lease=lease, wake=wake)
+
+    async def save(self, checkpoint: Checkpoint) -> int:
+        return await self._write(acts.save, checkpoint)
+
+    async def load(self, id: str, *, history: bool = True) -> tuple[Record, Sequence[Entry]] | None:
+        return await self._read(acts.load, id, history=history)
+
+    async def list(self, filter: WorkflowFilter) -> Sequence[WorkflowSummary]:
+        return await self._read(acts.list_heads, filter)
+
+    async def count(self, filter: WorkflowFilter) -> int:
+        return await self._read(acts.count, filter)
+
+    async def delete(self, id: str, *, revision: int) -> bool:
+        return await self._write(acts.delete, id, revision=revision)
+
+    async def claim(
+        self, id: str, *, owner: str, lease: float, held: str | None = None
+    ) -> Record | None:
+        return await self._write(acts.claim, id, owner=owner, lease=lease, held=held)
+
+    async def claim_due(
+        self, *, owner: str, lease: float, limit: int, workflows: Sequence[str] | None = None
+    ) -> Sequence[Record]:
+        now = self._files().clock.now()
+        # An engine that polls with nothing to do is not to take the lock of the others.
+        if not await self._read(acts.due, now, limit=min(limit, 1), workflows=workflows):
+            return ()
+        return await self._write(
+            acts.claim_due, owner=owner, lease=lease, limit=limit, workflows=workflows
+        )
+
+    async def renew(self, leases: Sequence[Lease], *, lease: float) -> Mapping[str, int]:
+        return await self._write(acts.renew, leases, lease=lease)
+
+    async def release(self, lease: Lease, *, wake: float | None = None) -> bool:
+        return await self._write(acts.release, lease, wake=wake)
+
+    async def send_signal(
+        self, id: str, signal: Signal, *, refused: Sequence[str] = ()
+    ) -> SignalReceipt | None:
+        return await self._write(acts.send_signal, id, signal, refused=refused)
+
+    async def signals(self, id: str, *, after: int = 0) -> Sequence[StoredSignal]:
+        return await self._read(acts.signals, id, after=after)
+
+    async def _enter(self, clock: Clock) -> None:
+        async with self._gate:
+            if self._opened is None:
+                self._opened = await self._open(self._own_clock or clock)
+            self._users += 1
+
+    async def _leave(self) -> None:
+        async with self._gate:
+            files = self._files()
+            self._users -= 1
+            if self._users == 0:
+                self._opened = None
+                await files.close()
+
+    async def _open(self, clock: Clock) -> "_Opened":
+        path, timeout = self._path, self._busy_timeout
+        synchronous = self._synchronous
+        with errors_in_words(path, timeout):
+            writer = _Connection(partial(open_for_writing, path, synchronous, timeout), 64)
+            await writer
+            try:
+                reader = _Connection(partial(open_for_reading, path, timeout), 64)
+                await reader
+            except BaseException:
+                await writer.close()
+                raise
+        return _Opened(clock=clock, reader=reader, writer=writer, groups=_Groups(writer, clock))
+
+    def _files(self) -> "_Opened":
+        if self._opened is None:
+            raise StorageClosedError(repr(self))
+        return self._opened
+
+    async def _read(
+        self,
+        act: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        files = self._files()
+        with errors_in_words(self._path, self._busy_timeout):
+            return await files.reader.run(lambda connection: act(connection, *args, **kwargs))
+
+    async def _write(
+        self,
+        act: Callable[Concatenate[sqlite3.Connection, datetime, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        groups = self._files().groups
+        with errors_in_words(self._path, self._busy_timeout):
+            return await groups.write(lambda connection, now: act(connection, now, *args, **kwargs))
+
+
+@frozen(kw_only=True)
+class _Opened:
+    """What there is between `init` and `close`."""
+
+    clock: Clock
+    reader: "_Connection"
+    writer: "_Connection"
+    groups: "_Groups"
+
+    async def close(self) -> None:
+        await self.groups.settle()
+        await self.reader.close()
+        # The last connection to close moves the log into the file; the reader may not write.
+        await self.writer.close()
+
+
+class _Connection(aiosqlite.Connection):
+    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `function` in the connection's thread: one hop, whatever the function does."""
+        return cast(T, await self._execute(function, self._conn))  # type: ignore[no-untyped-call]
+
+
+class _Groups:
+    """Group commit: the writes that come while a transaction is under way share the next one."""
+
+    def __init__(self, connection: _Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._waiting: list[_Write] = []
+        self._committing: asyncio.Task[None] | None = None
+
+    async def write(self, act: Callable[[sqlite3.Connection, datetime], T]) -> T:
+        """Do `act` in a transaction; it happens whole even if the caller is cancelled."""
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Write(act, outcome))
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_all())
+        return await outcome
+
+    async def settle(self) -> None:
+        """Wait until everything that was begun is committed."""
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+
+    async def _commit_all(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting, []
+                await self._commit(group)
+        finally:
+            self._committing = None
+
+    async def _commit(self, group: "Sequence[_Write]") -> None:
+        transaction = partial(_commit_together, [write.act for write in group], self._clock)
+        try:
+            outcomes = await self._connection.run(transaction)
+        except BaseException as error:
+            for write in group:
+                write.fail(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for write, outcome in zip(group, outcomes, strict=True):
+                write.end(outcome)
+
+
+@frozen
+class _Write:
+    """A write that waits for its transaction, and the caller that waits for the write."""
+
+    act: Callable[[sqlite3.Connection, datetime], Any]
+    outcome: asyncio.Future[Any]
+
+    def end(self, result: object) -> None:
+        if isinstance(result, BaseException):
+            self.fail(result)
+        elif not self.outcome.done():
+            self.outcome.set_result(result)
+
+    def fail(self, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            self.outcome.cancel()
+        elif not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+def _commit_together(
+    acts: Sequence[Callable[[sqlite3.Connection, datetime], object]],
+    clock: Clock,
+    connection: sqlite3.Connection,
+) -> Sequence[object]:
+    """Do all acts in one transaction; for each its result, or the error for which it was undone."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        now = clock.now()
+        outcomes = [_do_alone(act, now, connection) for act in acts]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _do_alone(
+    act: Callable[[sqlite3.Connection, datetime], object],
+    now: datetime,
+    connection: sqlite3.Connection,
+) -> object:
+    connection.execute("SAVEPOINT alone")
+    try:
+        outcome = act(connection, now)
+    except Exception as error:
+        # Some errors, a full disk among them, have ended the whole transaction.
+        if not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO alone")
+        outcome = error
+    connection.execute("RELEASE alone")
+    return outcome
+
+
+async def _undivided(
+    work: Coroutine[Any, Any, None], *, undo: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> None:
+    """Let `work` come to its end even if the caller is cancelled; then `undo` it."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if undo is not None and not task.cancelled() and task.exception() is None:
+            await undo()
+        raise
+
+
+def _why_not(path: str, synchronous: str, busy_timeout: float) -> str | None:
+    if path in ("", ":memory:"):
+        return "it names no file; for a storage in memory write memory:"
+    if synchronous not in ("full", "normal"):
+        return f"synchronous is full or normal, not {synchronous!r}"
+    if not 0 <= busy_timeout <= 86400:
+        return "busy_timeout is a number of seconds from 0 to 86400"
+    return None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

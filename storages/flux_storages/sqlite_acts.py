@@ -1,0 +1,358 @@
+"""What each call of a storage does to an SQLite database: plain functions on a connection.
+
+An act that writes runs in a transaction and raises before anything stands that should not; its
+caller rolls back what is left. `now` is the time of the transaction.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from flux.errors import StaleInstanceError, UniqueKeyTakenError
+from flux.storage import (
+    Checkpoint,
+    Entry,
+    Lease,
+    Record,
+    Signal,
+    SignalReceipt,
+    StoredSignal,
+    WorkflowFilter,
+    WorkflowSummary,
+)
+from flux_storages.sqlite_file import SQL
+
+
+def create(
+    connection: sqlite3.Connection,
+    now: datetime,
+    record: Record,
+    entries: Sequence[Entry],
+    *,
+    lease: float | None,
+    wake: float | None,
+) -> bool:
+    try:
+        made = connection.execute(SQL["create"], _head(record, now, lease, wake))
+    except sqlite3.IntegrityError as error:
+        raise _key_taken(connection, record.id, record.unique_key) from error
+    if made.rowcount == 0:
+        owned = {"id": record.id, "owner": record.owner}
+        return connection.execute(SQL["created_before"], owned).fetchone() is not None
+    fixed = {"id": record.id, "body": record.fixed.decode()}
+    connection.execute(SQL["create_fixed"], fixed)
+    connection.executemany(SQL["create_label"], _labels(record.id, record.labels))
+    _save_entries(connection, record.id, entries)
+    return True
+
+
+def save(connection: sqlite3.Connection, now: datetime, checkpoint: Checkpoint) -> int:
+    try:
+        saved = connection.execute(SQL["save"], _checkpoint(checkpoint, now)).fetchone()
+    except sqlite3.IntegrityError as error:
+        key = connection.execute(SQL["key_of"], {"id": checkpoint.id}).fetchone()
+        raise _key_taken(connection, checkpoint.id, key[0]) from error
+    if saved is None:
+        return _saved_before(connection, checkpoint)
+    _save_entries(connection, checkpoint.id, checkpoint.entries)
+    if checkpoint.consumed:
+        taken = checkpoint.consumed.items()
+        rows = [{"id": checkpoint.id, "number": number, "taker": taker} for number, taker in taken]
+        connection.executemany(SQL["consume"], rows)
+    return int(saved[0])
+
+
+def load(
+    connection: sqlite3.Connection, id: str, *, history: bool
+) -> tuple[Record, Sequence[Entry]] | None:
+    # The transaction keeps head and history of one moment.
+    connection.execute("BEGIN")
+    try:
+        row = connection.execute(SQL["load"], {"id": id}).fetchone()
+        rows = connection.execute(SQL["load_history"], {"id": id}).fetchall() if history else ()
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+    entries = tuple(Entry(number=number, body=body.encode()) for number, body in rows)
+    return None if row is None else (_record(row), entries)
+
+
+def list_heads(connection: sqlite3.Connection, filter: WorkflowFilter) -> Sequence[WorkflowSummary]:
+    conditions, values = _conditions(filter)
+    if filter.after is not None:
+        conditions.append(SQL["and_after"])
+        values.append(filter.after)
+    values += max(filter.limit, 0), max(filter.offset, 0)
+    rows = connection.execute(" ".join((SQL["list"], *conditions, SQL["page"])), values)
+    return tuple(_summary(row) for row in rows)
+
+
+def count(connection: sqlite3.Connection, filter: WorkflowFilter) -> int:
+    conditions, values = _conditions(filter)
+    (found,) = connection.execute(" ".join((SQL["count"], *conditions)), values).fetchone()
+    return int(found)
+
+
+def delete(connection: sqlite3.Connection, now: datetime, id: str, *, revision: int) -> bool:
+    deleted = connection.execute(SQL["delete"], {"id": id, "revision": revision}).fetchone()
+    if deleted is None:
+        return False
+    connection.executemany(SQL["delete_label"], _labels(id, orjson.loads(deleted[0])))
+    for rest in ("delete_fixed", "delete_history", "delete_inbox"):
+        connection.execute(SQL[rest], {"id": id})
+    return True
+
+
+def claim(
+    connection: sqlite3.Connection,
+    now: datetime,
+    id: str,
+    *,
+    owner: str,
+    lease: float,
+    held: str | None = None,
+) -> Record | None:
+    until = _later(now, lease)
+    terms = {"id": id, "owner": owner, "lease_until": until, "now": _text(now), "held": held}
+    row = connection.execute(SQL["claim"], terms).fetchone()
+    return None if row is None else _record(row)
+
+
+def claim_due(
+    connection: sqlite3.Connection,
+    now: datetime,
+    *,
+    owner: str,
+    lease: float,
+    limit: int,
+    workflows: Sequence[str] | None,
+) -> Sequence[Record]:
+    ids = due(connection, now, limit=limit, workflows=workflows)
+    claimed = (claim(connection, now, id, owner=owner, lease=lease) for id in ids)
+    return tuple(record for record in claimed if record is not None)
+
+
+def due(
+    connection: sqlite3.Connection, now: datetime, *, limit: int, workflows: Sequence[str] | None
+) -> Sequence[str]:
+    terms: dict[str, object] = {"now": _text(now), "limit": max(limit, 0)}
+    statement = "due"
+    if workflows is not None:
+        statement = "due_of_workflows"
+        terms["workflows"] = orjson.dumps(list(workflows)).decode()
+    return [id for (id,) in connection.execute(SQL[statement], terms)]
+
+
+def renew(
+    connection: sqlite3.Connection, now: datetime, leases: Sequence[Lease], *, lease: float
+) -> Mapping[str, int]:
+    until = _later(now, lease)
+    renewed = {}
+    for one in leases:
+        terms = {"id": one.id, "owner": one.owner, "lease_until": until}
+        row = connection.execute(SQL["renew"], terms).fetchone()
+        if row is not None:
+            renewed[one.id] = int(row[0])
+    return renewed
+
+
+def release(
+    connection: sqlite3.Connection, now: datetime, lease: Lease, *, wake: float | None
+) -> bool:
+    terms = {
+        "id": lease.id,
+        "owner": lease.owner,
+        "seen": lease.seen,
+        "wake_at": _later(now, wake),
+        "now": _text(now),
+    }
+    return connection.execute(SQL["release"], terms).rowcount == 1
+
+
+def send_signal(
+    connection: sqlite3.Connection,
+    now: datetime,
+    id: str,
+    signal: Signal,
+    *,
+    refused: Sequence[str],
+) -> SignalReceipt | None:
+    head = connection.execute(SQL["inbox_of"], {"id": id}).fetchone()
+    if head is None:
+        return None
+    status, last = head
+    asked = {"id": id, "signal_id": signal.signal_id}
+    row = connection.execute(SQL["known_signal"], asked).fetchone()
+    if row is not None:
+        known = _stored_signal(row)
+        return SignalReceipt(status=status, number=known.number, earlier=known.signal)
+    if status in refused:
+        return SignalReceipt(status=status, number=None)
+    connection.execute(SQL["add_signal"], _signal(id, last + 1, signal))
+    announced = {"id": id, "number": last + 1, "now": _text(now)}
+    connection.execute(SQL["announce_signal"], announced)
+    return SignalReceipt(status=status, number=last + 1)
+
+
+def signals(connection: sqlite3.Connection, id: str, *, after: int) -> Sequence[StoredSignal]:
+    rows = connection.execute(SQL["signals"], {"id": id, "after": after})
+    return tuple(_stored_signal(row) for row in rows)
+
+
+def _saved_before(connection: sqlite3.Connection, checkpoint: Checkpoint) -> int:
+    terms = {"id": checkpoint.id, "owner": checkpoint.owner, "expected": checkpoint.expected}
+    row = connection.execute(SQL["saved_before"], terms).fetchone()
+    if row is None:
+        raise StaleInstanceError(checkpoint.id, checkpoint.expected)
+    return int(row[0])
+
+
+def _save_entries(connection: sqlite3.Connection, id: str, entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        row = {"id": id, "number": entry.number, "body": entry.body.decode()}
+        connection.execute(SQL["save_entry"], row)
+
+
+def _key_taken(connection: sqlite3.Connection, id: str, key: str | None) -> UniqueKeyTakenError:
+    (holder,) = connection.execute(SQL["key_holder"], {"unique_key": key}).fetchone()
+    return UniqueKeyTakenError(str(key), holder)
+
+
+def _conditions(filter: WorkflowFilter) -> tuple[list[str], list[object]]:
+    """The source and the conditions of a listing, and the values for their question marks."""
+    source, values = SQL["from_all"], list[object]()
+    conditions = []
+    for number, label in enumerate(filter.labels.items()):
+        if number == 0:
+            source = SQL["from_label"]
+        else:
+            conditions.append(SQL["and_label"])
+        values += label
+    if filter.name is not None:
+        conditions.append(SQL["and_workflow"])
+        values.append(filter.name)
+    statuses = filter.statuses
+    if len(statuses) == 1:
+        conditions.append(SQL["and_status"])
+        values.append(statuses[0])
+    elif statuses:
+        conditions.append(SQL["and_statuses"])
+        values.append(orjson.dumps(statuses).decode())
+    return [source, *conditions], values
+
+
+def _head(
+    record: Record, now: datetime, lease: float | None, wake: float | None
+) -> Mapping[str, object]:
+    return {
+        "id": record.id,
+        "workflow": record.workflow,
+        "version": record.version,
+        "status": record.status,
+        "revision": record.revision,
+        "owner": record.owner,
+        "lease_until": _later(now, lease),
+        "wake_at": _later(now, wake),
+        "labels": orjson.dumps(dict(record.labels)).decode(),
+        "unique_key": record.unique_key,
+        "created_at": _text(record.created_at),
+        "updated_at": _text(record.updated_at),
+        "ended_at": None if record.ended_at is None else _text(record.ended_at),
+        "intent": orjson.dumps(record.intent).decode(),
+        "payload": record.payload.decode(),
+    }
+
+
+def _checkpoint(checkpoint: Checkpoint, now: datetime) -> Mapping[str, object]:
+    ended_at = checkpoint.ended_at
+    return {
+        "id": checkpoint.id,
+        "owner": checkpoint.owner,
+        "expected": checkpoint.expected,
+        "status": checkpoint.status,
+        "lease_until": _later(now, checkpoint.lease),
+        "wake_at": _later(now, checkpoint.wake),
+        "seen": checkpoint.seen,
+        "now": _text(now),
+        "updated_at": _text(checkpoint.updated_at),
+        "ended_at": None if ended_at is None else _text(ended_at),
+        "intent": orjson.dumps(checkpoint.intent).decode(),
+        "payload": checkpoint.payload.decode(),
+    }
+
+
+def _signal(id: str, number: int, signal: Signal) -> Mapping[str, object]:
+    return {
+        "id": id,
+        "number": number,
+        "name": signal.name,
+        "payload": signal.payload.decode(),
+        "sent_at": _text(signal.sent_at),
+        "signal_id": signal.signal_id,
+    }
+
+
+def _labels(id: str, labels: Mapping[str, str]) -> Sequence[Mapping[str, object]]:
+    return [{"name": name, "value": value, "id": id} for name, value in labels.items()]
+
+
+def _record(row: Sequence[Any]) -> Record:
+    return Record(
+        id=row[0],
+        workflow=row[1],
+        version=row[2],
+        status=row[3],
+        revision=row[4],
+        owner=row[5],
+        lease_until=_time(row[6]),
+        wake_at=_time(row[7]),
+        labels=orjson.loads(row[8]),
+        unique_key=row[9],
+        created_at=datetime.fromisoformat(row[10]),
+        updated_at=datetime.fromisoformat(row[11]),
+        ended_at=_time(row[12]),
+        intent=tuple(orjson.loads(row[13])),
+        payload=row[14].encode(),
+        fixed=row[15].encode(),
+    )
+
+
+def _summary(row: Sequence[Any]) -> WorkflowSummary:
+    intent = orjson.loads(row[4])
+    return WorkflowSummary(
+        id=row[0],
+        name=row[1],
+        version=row[2],
+        status=row[3],
+        current_step=intent[0] if intent else None,
+        labels=orjson.loads(row[5]),
+        created_at=datetime.fromisoformat(row[6]),
+        updated_at=datetime.fromisoformat(row[7]),
+        ended_at=_time(row[8]),
+    )
+
+
+def _stored_signal(row: Sequence[Any]) -> StoredSignal:
+    number, name, payload, sent_at, signal_id, consumed_by = row
+    signal = Signal(
+        name=name,
+        payload=payload.encode(),
+        sent_at=datetime.fromisoformat(sent_at),
+        signal_id=signal_id,
+    )
+    return StoredSignal(number=number, signal=signal, consumed_by=consumed_by)
+
+
+def _later(now: datetime, seconds: float | None) -> str | None:
+    return None if seconds is None else _text(now + timedelta(seconds=seconds))
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
