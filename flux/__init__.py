@@ -13,6 +13,8 @@ from flux.errors import (
     DefinitionError,
     EngineClosedError,
     FluxError,
+    HandlerCancelledError,
+    IllegalMoveError,
     InputError,
     InstanceConflictError,
     InstanceNotFoundError,
@@ -24,6 +26,7 @@ from flux.errors import (
     SchemaTooNewError,
     StaleInstanceError,
     StateFormatError,
+    StateUnreadableError,
     StepCompensatedError,
     StepNotCompletedError,
     StepTimeoutError,
@@ -38,6 +41,7 @@ from flux.errors import (
     UnknownWorkflowError,
     WorkflowConflictError,
 )
+from flux.events import AttemptEnd
 from flux.observe.jsonl import JSONLinesSink
 from flux.observe.logs import LoggingSink
 from flux.observe.observers import FluxTraceSink
@@ -62,6 +66,7 @@ from flux.storage import (
 
 __all__ = [
     "Attempt",
+    "AttemptEnd",
     "Checkpoint",
     "Clock",
     "CompensationContext",
@@ -75,6 +80,8 @@ __all__ = [
     "FluxResult",
     "FluxTraceEvent",
     "FluxTraceSink",
+    "HandlerCancelledError",
+    "IllegalMoveError",
     "InputError",
     "InstanceConflictError",
     "InstanceNotFoundError",
@@ -94,6 +101,7 @@ __all__ = [
     "SignalReceipt",
     "StaleInstanceError",
     "StateFormatError",
+    "StateUnreadableError",
     "Step",
     "StepCompensatedError",
     "StepCompensation",

@@ -23,7 +23,7 @@ def _limit(value: Any) -> float | None:
 class FluxConfig:
     """The settings of an engine; durations are seconds or a `timedelta`."""
 
-    default_retries: Retry = field(default=0, converter=retry_policy)
+    default_retries: Retry = field(default=Retry(), converter=retry_policy)
     """For handlers and compensators that declare none."""
     default_timeout: float | None = field(default=None, converter=_limit)
     """For attempts of handlers and compensators that declare none."""

@@ -19,6 +19,7 @@ FluxError
 ├── HandlerCancelledError      RuntimeError   a handler cancelled itself
 ├── IllegalMoveError           AssertionError a status that cannot follow another
 ├── StateFormatError           ValueError     stored state that this version cannot read
+├── StateUnreadableError       ValueError     stored state that makes no sense
 └── StorageError               OSError        the storage could not do it
     ├── StorageURLError        ValueError     a URL that names no storage
     ├── StorageClosedError     RuntimeError   a storage that is not open
@@ -213,6 +214,17 @@ class StateFormatError(FluxError, ValueError):
         super().__init__(
             f"the stored {kind} has format {found!r}, this Flux reads formats up to {known}; "
             "upgrade flux-saga"
+        )
+
+
+class StateUnreadableError(FluxError, ValueError):
+    """What is stored of an instance makes no sense; it was left as it is."""
+
+    def __init__(self, id: str, why: str) -> None:
+        self.id = id
+        super().__init__(
+            f"what is stored of instance {id!r} cannot be read ({why}); it was left as it is: "
+            "look at it with the storage's own tools"
         )
 
 

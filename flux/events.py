@@ -78,20 +78,28 @@ class InstanceCompleted(Event):
 class InstanceFailed(Event):
     """A step failed for good, and there is nothing to undo."""
 
+    error: StoredError | None = None
+
 
 @frozen(kw_only=True)
 class RollbackStarted(Event):
     """A step failed for good, and something is to be undone."""
+
+    error: StoredError | None = None
 
 
 @frozen(kw_only=True)
 class InstanceRolledBack(Event):
     """All that had to be undone is undone."""
 
+    error: StoredError | None = None
+
 
 @frozen(kw_only=True)
 class RollbackFailed(Event):
     """A compensator failed for good; a person has to decide."""
+
+    error: StoredError | None = None
 
 
 @frozen(kw_only=True)
@@ -127,6 +135,11 @@ class StepStarted(StepEvent):
     """Its intent is saved, its handler is about to be called."""
 
     attempt: int
+
+
+@frozen(kw_only=True)
+class StepReached(StepEvent):
+    """Its predicate said yes, but the engine stops before it runs."""
 
 
 @frozen(kw_only=True)
@@ -166,7 +179,8 @@ class StepCompleted(StepEvent):
 class AttemptFailed(StepEvent):
     """An attempt ended without a result; the step is tried again at `retry_at`.
 
-    With `verify` its verifier is asked first whether the attempt acted.
+    With `verify` its verifier is asked first whether the attempt acted; `is_last` says that the
+    step has no retries left if it did not.
     """
 
     started_at: datetime
@@ -175,6 +189,7 @@ class AttemptFailed(StepEvent):
     error: StoredError
     retry_at: datetime | None = None
     verify: bool = False
+    is_last: bool = False
 
 
 @frozen(kw_only=True)
@@ -197,7 +212,9 @@ class VerifyFailed(StepEvent):
 
 @frozen(kw_only=True)
 class StepCleared(StepEvent):
-    """The verifier said that the step has not acted."""
+    """The verifier said that the step has not acted; it runs again at `retry_at`."""
+
+    retry_at: datetime | None = None
 
 
 @frozen(kw_only=True)
@@ -266,5 +283,6 @@ class InstanceFacts:
 
     id: str
     workflow: str
+    created_at: datetime
     input: bytes
     steps: Mapping[str, StepFacts]

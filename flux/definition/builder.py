@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from flux.definition.checks import function_problem, graph_problems, option_problems
 from flux.definition.policy import Duration, Retry, retry_policy, seconds
-from flux.definition.step import Handler, StepDefinition, StepOptions
+from flux.definition.step import Handler, StepDefinition, StepOptions, is_async
 from flux.definition.workflow import (
     InputValidator,
     WorkflowDefinition,
@@ -207,6 +207,8 @@ class Workflow:
             problems.append(data_type_problem(self._data))
         if self._validate is not None and (why := function_problem(self._validate, "the input")):
             problems.append(f"validate: {why}")
+        if self._validate is not None and is_async(self._validate):
+            problems.append("validate: it is async; it must be a plain function")
         return [problem for problem in problems if problem]
 
     def _step_problems(self) -> list[str]:

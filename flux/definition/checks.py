@@ -68,6 +68,8 @@ def function_problem(function: object, argument: str) -> str | None:
 def _name_problems(name: object) -> Iterator[str]:
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         yield "a name is printable text that is not empty"
+    elif ":" in name:
+        yield "a name holds no colon, which divides the parts of idempotency keys"
 
 
 def _function_problems(option: str, function: Callable[..., Any] | None) -> Iterator[str]:

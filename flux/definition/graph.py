@@ -37,11 +37,6 @@ def descendants(name: str, steps: Iterable[StepDefinition]) -> frozenset[str]:
     return _reachable(name, _followers(steps))
 
 
-def ancestors(name: str, steps: Iterable[StepDefinition]) -> frozenset[str]:
-    """The names of all steps that come before this one in the graph, without itself."""
-    return _reachable(name, {step.name: step.after for step in steps})
-
-
 def _followers(steps: Iterable[StepDefinition]) -> Mapping[str, Sequence[str]]:
     followers: dict[str, list[str]] = {}
     for step in steps:

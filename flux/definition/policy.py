@@ -1,10 +1,12 @@
 """How often, how long and after which pause a handler is tried."""
 
+import inspect
 import math
 import random
 from collections.abc import Callable
 from datetime import timedelta
 from numbers import Real
+from typing import Any
 
 from attrs import field, frozen
 
@@ -46,6 +48,11 @@ def _count(_: object, attribute: object, retries: int) -> None:
         raise ValueError(f"retries must be a whole number, 0 or more, not {retries!r}")
 
 
+def _plain(_: object, attribute: object, delay: Any) -> None:
+    if inspect.iscoroutinefunction(delay):
+        raise ValueError(f"delay must be a plain function, {delay!r} is async")
+
+
 @frozen
 class Retry:
     """When to try again after a failed attempt.
@@ -64,7 +71,7 @@ class Retry:
     jitter: bool = True
     retry_on: tuple[type[BaseException], ...] = field(default=(Exception,), converter=_error_types)
     give_up_on: tuple[type[BaseException], ...] = field(default=(), converter=_error_types)
-    delay: DelayFunction | None = None
+    delay: DelayFunction | None = field(default=None, validator=_plain)
 
     def pause(self, error: BaseException, failed: int) -> float | None:
         """Seconds until the next attempt after `failed` failed ones; None for no more."""
@@ -73,12 +80,13 @@ class Retry:
         if self.delay is not None and isinstance(error, Exception):
             chosen = self.delay(error, failed)
             return None if chosen is None else seconds(chosen)
-        return self._backed_off(failed)
+        return self.back_off(failed)
 
     def _tries_again(self, error: BaseException) -> bool:
         return isinstance(error, self.retry_on) and not isinstance(error, self.give_up_on)
 
-    def _backed_off(self, failed: int) -> float:
+    def back_off(self, failed: int) -> float:
+        """The pause that the formula gives after `failed` failed attempts, in seconds."""
         try:
             pause = min(self.initial * self.factor ** (failed - 1), self.maximum)
         except OverflowError:

@@ -4,12 +4,13 @@ import functools
 from collections.abc import Callable, Mapping
 from datetime import time, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from enum import Enum
+from typing import Any, get_args
 from uuid import UUID
 
 import attrs
 from cattrs import BaseValidationError, Converter, transform_error
-from cattrs.cols import is_any_set, is_sequence
+from cattrs.cols import is_any_set, is_sequence, iterable_unstructure_factory
 from cattrs.preconf.json import make_converter
 from cattrs.v import format_exception
 
@@ -24,6 +25,8 @@ def converter() -> Converter:
     made = make_converter(forbid_extra_keys=True)
     for plain in (str, int, bool, float):
         made.register_structure_hook(plain, _exactly)
+        # cattrs finds these for enums of text and numbers too, and would let members through.
+        made.register_unstructure_hook(plain, _value)
     made.register_unstructure_hook(Decimal, str)
     made.register_structure_hook(Decimal, _decimal)
     made.register_unstructure_hook(UUID, str)
@@ -33,7 +36,8 @@ def converter() -> Converter:
     made.register_unstructure_hook(timedelta, timedelta.total_seconds)
     made.register_structure_hook(timedelta, lambda number, _: timedelta(seconds=number))
     made.register_structure_hook_factory(_is_list)(_no_text(made.get_structure_hook))
-    made.register_unstructure_hook_factory(_is_list)(_no_text(made.get_unstructure_hook))
+    # Not get_unstructure_hook: what it finds for a list, it keeps, and the next time without us.
+    made.register_unstructure_hook_factory(_is_list)(_no_text(_list_of(made)))
     return made
 
 
@@ -42,6 +46,10 @@ def _is_list(cls: Any) -> bool:
 
 
 _being_found: set[Any] = set()
+
+
+def _list_of(made: Converter) -> Callable[..., Hook]:
+    return lambda cls, **_: iterable_unstructure_factory(cls, made, unstructure_to=list)
 
 
 def _no_text(find: Callable[..., Hook]) -> Callable[[Any, Converter], Hook]:
@@ -110,6 +118,22 @@ def unstructure_fields(typed: Any) -> dict[str, Any]:
     return plain
 
 
+def lost_fields(cls: Any) -> str | None:
+    """What is said of a field that would not be kept, in the class or one nested in it."""
+    waiting, seen = [cls], set()
+    while waiting:
+        asked = waiting.pop()
+        if not is_typed(asked):
+            waiting.extend(get_args(asked))
+        elif asked not in seen:
+            seen.add(asked)
+            for field in attrs.fields(attrs.resolve_types(asked)):
+                if not field.init:
+                    return f"{asked.__name__}.{field.name} has init=False, so it cannot be kept"
+                waiting.append(field.type)
+    return None
+
+
 def is_typed(cls: object) -> bool:
     """Whether `cls` is an attrs class."""
     return isinstance(cls, type) and attrs.has(cls)
@@ -163,7 +187,13 @@ def _extra(error: BaseException) -> str | None:
     return min(unknown[0].extra_fields) if unknown else None
 
 
-def _exactly(given: Any, cls: type) -> Any:
+def _value(given: Any) -> Any:
+    return given.value if isinstance(given, Enum) else given
+
+
+def _exactly(given: Any, cls: Any) -> Any:
+    if issubclass(cls, Enum):
+        return cls(given)
     fits = type(given) is cls or (cls is float and type(given) is int)
     if not fits:
         raise ValueError(f"{given!r} is no {cls.__name__}")

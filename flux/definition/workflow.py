@@ -1,13 +1,23 @@
 """A workflow: a named, versioned, checked set of steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from attrs import field, frozen
 
-from flux.definition.graph import ancestors, descendants, running_order
+from flux.definition.graph import descendants, running_order
 from flux.definition.step import StepDefinition, StepDescriptor
-from flux.definition.typed import is_typed, plain_data, plain_input, structure, unstructure_fields
+from flux.definition.typed import (
+    is_typed,
+    lost_fields,
+    plain_data,
+    plain_input,
+    structure,
+    unstructure_fields,
+)
 from flux.errors import InputError, UnknownStepError
 
 InputValidator = Callable[[Any], Any]
@@ -39,24 +49,25 @@ class WorkflowDefinition:
     validate: InputValidator | None = None
     order: tuple[StepDefinition, ...] = field(init=False)
     """In the order of running one at a time."""
-    is_sequence: bool = field(init=False)
-    """Whether each step comes after all that run before it."""
     _places: Mapping[str, int] = field(init=False, repr=False)
+    _ancestors: Sequence[int] = field(init=False, repr=False)
 
     @order.default
     def _running_order(self) -> tuple[StepDefinition, ...]:
         return running_order(self.steps)
 
-    @is_sequence.default
-    def _each_after_the_one_before(self) -> bool:
-        return all(
-            before.name in step.after
-            for before, step in zip(self.order, self.order[1:], strict=False)
-        )
-
     @_places.default
     def _places_by_name(self) -> Mapping[str, int]:
         return {step.name: place for place, step in enumerate(self.order)}
+
+    @_ancestors.default
+    def _ancestors_by_place(self) -> Sequence[int]:
+        # A bit a step: sets of names would take space and time in the square of the steps.
+        found: list[int] = []
+        for step in self.order:
+            sources = [self._places[source] for source in step.after]
+            found.append(reduce(or_, (found[place] | 1 << place for place in sources), 0))
+        return found
 
     def step(self, name: str) -> StepDefinition:
         """The step of this name, or `UnknownStepError`."""
@@ -78,7 +89,13 @@ class WorkflowDefinition:
 
     def before_step(self, name: str) -> frozenset[str]:
         """The names of all steps that come before the step in the graph."""
-        return ancestors(name, self.steps)
+        before = self._ancestors[self.place(name)]
+        return frozenset(step.name for place, step in enumerate(self.order) if before >> place & 1)
+
+    def sees_all(self, name: str) -> bool:
+        """Whether all that runs before the step also comes before it in the graph."""
+        place = self.place(name)
+        return self._ancestors[place].bit_count() == place
 
     @property
     def shape(self) -> Shape:
@@ -96,7 +113,7 @@ class WorkflowDefinition:
         """The input as plain values once it was checked, or `InputError`."""
         plain = plain_input(self.name, self.input_type, given)
         if self.validate is not None:
-            self._validate(self.typed_input(plain))
+            self._validate(self.typed_input(deepcopy(plain)))
         return plain
 
     def typed_input(self, plain: dict[str, Any]) -> Any:
@@ -129,6 +146,8 @@ def data_type_problem(cls: object) -> str | None:
     """Why `cls` cannot be the type of a workflow's data; None if it can."""
     if not is_typed(cls):
         return f"data={cls!r} is no attrs class"
+    if lost := lost_fields(cls):
+        return f"data: {lost}"
     try:
         unstructure_fields(cls())  # type: ignore[operator]
     except Exception as error:
@@ -138,4 +157,7 @@ def data_type_problem(cls: object) -> str | None:
 
 def input_type_problem(cls: object) -> str | None:
     """Why `cls` cannot be the type of a workflow's input; None if it can."""
-    return None if is_typed(cls) else f"input={cls!r} is no attrs class"
+    if not is_typed(cls):
+        return f"input={cls!r} is no attrs class"
+    lost = lost_fields(cls)
+    return f"input: {lost}" if lost else None

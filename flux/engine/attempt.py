@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -49,24 +49,33 @@ class Attempts:
     async def run(
         self, step: StepDefinition, function: Function, ctx: WorkflowContext, timeout: float | None
     ) -> Attempted:
-        """Call a handler, verifier or compensator; nothing that it raises gets out."""
+        """Call a handler, verifier or compensator; nothing that it raises gets out.
+
+        A cancellation, whoever asked for it, is how the attempt ended.
+        """
         started_at = self._clock.now()
         awaited = step.is_async if function is step.handler else is_async(function)
         try:
             value = await self._call(function, awaited, ctx, timeout)
         except asyncio.CancelledError:
-            if _is_being_cancelled():
-                ctx.cancel()
-                raise
+            ctx.cancel()
             cancelled = HandlerCancelledError(ctx.step)
             return Attempted(started_at=started_at, ended=AttemptEnd.CANCELLED, error=cancelled)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if goes_through(error):
+                raise
             ended = how_it_ended(error, step, ctx)
             return Attempted(started_at=started_at, ended=ended, error=error)
         return _accepted(value, ctx, started_at, with_output=function is step.handler)
 
     async def ask(self, step: StepDefinition, ctx: WorkflowContext, timeout: float) -> bool:
         """Ask the step's predicate; raises what it raises, or `StepTimeoutError`."""
+        try:
+            return await self._ask(step, ctx, timeout)
+        except asyncio.CancelledError:
+            raise HandlerCancelledError(ctx.step) from None
+
+    async def _ask(self, step: StepDefinition, ctx: WorkflowContext, timeout: float) -> bool:
         assert step.when is not None
         what = f"the predicate of step {step.name!r}"
         began = self._clock.monotonic()
@@ -95,11 +104,14 @@ class Attempts:
         self, awaitable: Any, ctx: WorkflowContext, what: str, timeout: float | None
     ) -> Any:
         # A task of its own: a handler that ignores its cancellation can be left behind.
-        task = asyncio.ensure_future(awaitable)
+        task = asyncio.ensure_future(_held(awaitable))
         try:
             await asyncio.wait({task}, timeout=timeout)
             if task.done():
-                return task.result()
+                value, error = task.result()
+                if error is not None:
+                    raise error
+                return value
             ctx.cancel()
             task.cancel()
             await asyncio.wait({task}, timeout=self._grace)
@@ -122,6 +134,7 @@ class Attempts:
             value, error = await job.finished
         except asyncio.CancelledError:
             ctx.cancel()
+            self._threads.withdraw(job)
             raise
         if error is not None:
             raise error
@@ -148,6 +161,33 @@ class Attempts:
             task.exception()  # looked at, so that asyncio does not report it
 
 
+def goes_through(error: BaseException) -> bool:
+    """Whether Flux lets an error through: it ends the process, or this very coroutine."""
+    if isinstance(error, GeneratorExit):
+        # A coroutine that is closed from outside is not run by a task; else the handler raised it.
+        return _task_at_work() is None
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _task_at_work() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return None
+
+
+async def _held(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    # A task that lets a SystemExit out would end the loop, and the process with it.
+    try:
+        return await awaitable, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        if goes_through(error):
+            raise
+        return None, error
+
+
 def how_it_ended(error: BaseException, step: StepDefinition, ctx: WorkflowContext) -> AttemptEnd:
     """What an error that a function raised says about what it did."""
     if isinstance(error, StepTimeoutError) and ctx.cancelled():
@@ -171,8 +211,3 @@ def _accepted(
 def output_text(value: Any) -> bytes:
     """The JSON text of a step's result, or `NotJSONError`."""
     return json_text(value.copy() if isinstance(value, LazyData) else value, "output")
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

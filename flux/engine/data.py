@@ -72,6 +72,9 @@ class LazyData(dict[str, Any]):
     def __eq__(self, other: object) -> bool:
         return self.copy() == (other.copy() if isinstance(other, LazyData) else other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __or__(self, other: Any) -> Any:
         return self.copy() | other
 

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
+from attrs import frozen
+
 from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
@@ -11,12 +13,20 @@ from flux.engine.loading import Loaded, load, stored_instance
 from flux.engine.loop import Driver
 from flux.engine.recovery import recovered
 from flux.engine.services import Services
-from flux.errors import FluxError, InstanceNotFoundError
+from flux.errors import InstanceNotFoundError
 from flux.events import Event
 from flux.state.status import WorkflowStatus
 from flux.storage import Record
 
 Happened = Callable[[WorkflowDefinition, Loaded], Sequence[Event]]
+
+
+@frozen(kw_only=True)
+class Claim:
+    """What became of a claim: whether it stands, and its driver if there is anything to drive."""
+
+    stands: bool
+    driver: Driver | None = None
 
 
 class Drivers:
@@ -27,7 +37,9 @@ class Drivers:
         self._registry = registry
         self._drivers: dict[str, Driver] = {}
         self._tasks: dict[Driver, asyncio.Task[None]] = {}
+        self._claims: set[asyncio.Task[Claim]] = set()
         self._changed = asyncio.Event()
+        self._watched: dict[str, asyncio.Event] = {}
 
     @property
     def room(self) -> int:
@@ -44,33 +56,28 @@ class Drivers:
         """Let a driver go, in a task of its own."""
         self.lose(driver.instance.id)
         self._drivers[driver.instance.id] = driver
+        self._tell(driver.instance.id)
         task = asyncio.create_task(driver.drive(), name=f"flux {driver.instance.id}")
         self._tasks[driver] = task
         task.add_done_callback(lambda _: self._ended(driver))
 
     async def ended(self, driver: Driver) -> None:
-        """Wait until the driver has ended. Whoever waits may be cancelled, the driver goes on."""
+        """Wait until the driver has ended or was left behind; it goes on if the waiter goes."""
         task = self._tasks.get(driver)
         if task is not None:
-            await asyncio.wait({task})
+            await asyncio.wait({task, driver.left}, return_when=asyncio.FIRST_COMPLETED)
 
-    async def take_over(self, id: str, happened: Happened) -> Driver | None:
+    async def take_over(self, id: str, happened: Happened) -> Claim:
         """Claim an instance that is at rest, abandoned or free, and drive it on.
 
         `happened` is asked, once the claim stands, what has happened to the instance; what it
-        raises leaves the instance as it was. None if somebody else holds the instance.
+        raises leaves the instance as it was.
         """
-        leases = self._services.leases
-        with leases.asking() as owner:
-            unused = await self._unused_owner(id)
-            asked_at = leases.asked_at()
-            record = await self._services.storage.claim(
-                id, owner=owner, lease=leases.seconds, held=unused
-            )
-            if record is None:
-                return None
-            held = leases.hold(id, owner, asked_at)
-        return await self._drive(record, held, happened)
+        claim = asyncio.create_task(self._take_over(id, happened))
+        self._claims.add(claim)
+        claim.add_done_callback(self._claimed)
+        # A claim is finished, so that no lease is left without a driver, whoever still waits.
+        return await asyncio.shield(claim)
 
     async def claim_due(self, limit: int) -> int:
         """Claim up to `limit` instances that are due or abandoned and drive them; how many."""
@@ -100,7 +107,15 @@ class Drivers:
 
     async def wait_for_change(self, seconds: float) -> None:
         """Return when a driver of this engine ends, or after so many seconds."""
-        waiting = asyncio.ensure_future(self._changed.wait())
+        await self._wait(self._changed, seconds)
+
+    async def wait_for(self, id: str, seconds: float) -> None:
+        """Return when this engine begins or ends to drive it, or after so many seconds."""
+        await self._wait(self._watched.setdefault(id, asyncio.Event()), seconds)
+        self._tell(id)  # whoever else waits looks again, and nothing is kept for those who left
+
+    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
+        waiting = asyncio.ensure_future(event.wait())
         sleeping = asyncio.ensure_future(self._services.sleep(seconds))
         try:
             await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
@@ -113,36 +128,63 @@ class Drivers:
         driver = self._drivers.get(id)
         if driver is not None:
             self._services.logger.warning("instance.lost", extra={"instance": id})
-            self._tasks[driver].cancel()
+            self._cancel(driver)
+            self._leave(driver)
 
     async def close(self) -> None:
         """Wait for running steps, at most the grace; cancel the rest and give their leases back."""
         grace = self._services.config.grace
+        if self._claims:
+            await asyncio.wait(self._claims)
         remaining = dict(self._tasks)
         if remaining:
             await asyncio.wait(remaining.values(), timeout=grace)
         left = {driver: task for driver, task in remaining.items() if not task.done()}
-        for task in left.values():
-            task.cancel()
+        for driver in left:
+            self._cancel(driver)
         if left:
             # A handler that ignores its cancellation is left behind.
             await asyncio.wait(left.values(), timeout=min(grace, 1.0))
         for driver in left:
+            self._leave(driver)
             await driver.give_back()
+
+    async def _take_over(self, id: str, happened: Happened) -> Claim:
+        leases = self._services.leases
+        with leases.asking() as owner:
+            unused = await self._unused_owner(id)
+            asked_at = leases.asked_at()
+            record = await self._services.storage.claim(
+                id, owner=owner, lease=leases.seconds, held=unused
+            )
+            if record is None:
+                return Claim(stands=False)
+            held = leases.hold(id, owner, asked_at)
+        return Claim(stands=True, driver=await self._drive(record, held, happened))
+
+    def _claimed(self, claim: asyncio.Task[Claim]) -> None:
+        self._claims.discard(claim)
+        if not claim.cancelled():
+            claim.exception()  # looked at, so that asyncio does not report it
+
+    def _cancel(self, driver: Driver) -> None:
+        driver.is_cancelled = True
+        self._tasks[driver].cancel()
 
     async def _drive_due(self, record: Record, held: HeldLease) -> None:
         try:
             await self._drive(record, held, self.left_behind)
-        except FluxError:
+        except Exception:
             self._services.logger.exception("recovery.failed", extra={"instance": record.id})
 
     async def _drive(self, record: Record, held: HeldLease, happened: Happened) -> Driver | None:
-        rests = WorkflowStatus(record.status).is_rest
+        rests = False
         try:
             stored = await self._services.storage.load(record.id)
             if stored is None:
                 raise InstanceNotFoundError(record.id)
             loaded = Loaded(stored_instance(record, stored[1]), record)
+            rests = loaded.status.is_rest
             definition = self._registry.of_instance(record.workflow, record.version)
             so_far = happened(definition, loaded)
         except BaseException:
@@ -173,12 +215,23 @@ class Drivers:
         return owner if unused else None
 
     def _ended(self, driver: Driver) -> None:
-        if self._drivers.get(driver.instance.id) is driver:
-            del self._drivers[driver.instance.id]
+        self._leave(driver)
         task = self._tasks.pop(driver)
-        if not driver.first_save.done():
-            driver.first_save.cancel()
+        driver.first_save.cancel()
         if not task.cancelled():
             task.exception()
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def _leave(self, driver: Driver) -> None:
+        """Count the driver no more; its task may go on if a handler ignores its cancellation."""
+        if not driver.left.done():
+            driver.left.set_result(None)
+        if self._drivers.get(driver.instance.id) is driver:
+            del self._drivers[driver.instance.id]
+            self._tell(driver.instance.id)
+
+    def _tell(self, id: str) -> None:
+        watched = self._watched.pop(id, None)
+        if watched is not None:
+            watched.set()

@@ -25,7 +25,6 @@ from flux.engine.threads import Threads
 from flux.errors import (
     EngineClosedError,
     InstanceConflictError,
-    InvalidTransitionError,
     ResultTimeoutError,
 )
 from flux.observe.callbacks import Callbacks
@@ -72,8 +71,9 @@ class FluxEngine:
         outlets += observers
         if self._config.trace is not None:
             outlets.append(self._config.trace)
-        self._observers = Observers(outlets, logger=self._logger)
+        self._observers = Observers(outlets, logger=self._logger, clock=self._clock)
         self._open: Running | None = None
+        self._changing = asyncio.Lock()
 
     # Opening and closing
 
@@ -90,21 +90,20 @@ class FluxEngine:
         await self.close()
 
     async def init(self) -> None:
-        """Open the storage and begin to look for what is due."""
-        if self._open is not None:
-            return
-        await self._storage.init(self._clock)
-        await self._observers.start()
-        self._open = Running(self._services(), self._registry)
+        """Open the storage and begin to look for what is due. An open engine stays as it is."""
+        async with self._changing:
+            if self._open is None:
+                await self._storage.init(self._clock)
+                await self._observers.start()
+                self._open = Running(self._services(), self._registry)
 
     async def close(self) -> None:
-        """Stop gracefully: running steps get the grace to end, leases are given back."""
-        opened, self._open = self._open, None
-        if opened is None:
-            return
-        await opened.close()
-        await self._observers.close(self._config.grace)
-        await self._storage.close()
+        """Stop gracefully: running steps get the grace to end, leases are given back.
+
+        It is finished even if the task that awaits it is cancelled.
+        """
+        closing = asyncio.create_task(self._close())
+        await asyncio.shield(closing)
 
     # Running
 
@@ -203,16 +202,20 @@ class FluxEngine:
 
     async def delete(self, id: str) -> None:
         """Remove an ended instance with its history, inbox and keys."""
-        self._opened("delete")
-        while True:
-            loaded = await load(self._storage, id, history=False)
-            if not loaded.status.is_ended:
-                fits = "only ended instances are deleted; result() waits for its end"
-                raise InvalidTransitionError(id, loaded.status, "delete", fits)
-            if await self._storage.delete(id, revision=loaded.record.revision):
-                return
+        await self._opened("delete").delete(id)
 
     # Behind the verbs
+
+    async def _close(self) -> None:
+        async with self._changing:
+            opened, self._open = self._open, None
+            if opened is None:
+                return
+            try:
+                await opened.close()
+                await self._observers.close(self._config.grace)
+            finally:
+                await self._storage.close()
 
     def _services(self) -> Services:
         engine_id = str(uuid_utils.uuid7())

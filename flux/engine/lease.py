@@ -98,7 +98,7 @@ class Leases:
                 continue
             try:
                 renewed = await self._renew(leases)
-            except StorageError:
+            except Exception:
                 self._logger.exception("lease.renewal_failed", extra={"instances": len(leases)})
                 continue
             for held in leases:

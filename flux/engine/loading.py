@@ -8,7 +8,7 @@ import orjson
 from attrs import frozen
 
 from flux.definition.workflow import WorkflowDefinition
-from flux.errors import InstanceNotFoundError
+from flux.errors import FluxError, InstanceNotFoundError, StateUnreadableError
 from flux.result import FluxResult
 from flux.state.changes import first_head
 from flux.state.codec import decode_execution, decode_head, decode_origin
@@ -41,7 +41,16 @@ async def load(storage: WorkflowStorage, id: str, *, history: bool = True) -> Lo
 
 
 def stored_instance(record: Record, entries: Sequence[Entry]) -> Instance:
-    """The instance that a record and its entries tell of."""
+    """The instance that a record and its entries tell of, or `StateUnreadableError`."""
+    try:
+        return _decoded(record, entries)
+    except FluxError:
+        raise
+    except (KeyError, ValueError, TypeError) as error:
+        raise StateUnreadableError(record.id, f"{type(error).__name__}: {error}") from error
+
+
+def _decoded(record: Record, entries: Sequence[Entry]) -> Instance:
     origin = decode_origin(
         record.fixed,
         id=record.id,

@@ -1,8 +1,10 @@
 """The loop that drives one instance to its rest: decide, save, act, and again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import datetime
+from typing import Any
 
 from attrs import frozen
 
@@ -11,11 +13,12 @@ from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import outcome, plan
+from flux.engine.attempt import Attempted, goes_through
 from flux.engine.context import CompensationContext, WorkflowContext
 from flux.engine.lease import HeldLease
 from flux.engine.services import Services
 from flux.errors import OutcomeUnknownError, StaleInstanceError, StoredError
-from flux.events import Event, InstanceFacts, StepFacts
+from flux.events import AttemptEnd, Event, InstanceFacts, StepFacts
 from flux.state.changes import change
 from flux.state.codec import encode_execution, encode_head, encode_origin
 from flux.state.execution import Execution, idempotency_key
@@ -23,12 +26,19 @@ from flux.state.instance import Instance
 from flux.state.status import Outcome, WorkflowStatus
 from flux.storage import Checkpoint, Entry, Record
 
-_ENDS: dict[WorkflowStatus, type[Event]] = {
-    WorkflowStatus.COMPLETED: events.InstanceCompleted,
+_BAD_ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
     WorkflowStatus.FAILED: events.InstanceFailed,
     WorkflowStatus.ROLLED_BACK: events.InstanceRolledBack,
     WorkflowStatus.ROLLBACK_FAILED: events.RollbackFailed,
 }
+
+
+_driven: ContextVar[str | None] = ContextVar("flux_driven", default=None)
+
+
+def driven_here() -> str | None:
+    """The id of the instance for which the code that asks is running; None outside of handlers."""
+    return _driven.get()
 
 
 @frozen
@@ -49,8 +59,9 @@ class Driver:
 
     A new instance has revision 0 and is created by the first save; one that was claimed brings its
     lease and what has happened to it since. `first_save` tells whether that save was made: False
-    says that the id exists. At the end, `is_at_rest` is False if the instance was lost or given
-    back, and `error` is what kept the driver from going on.
+    says that the id exists or that `error` prevented it; it is cancelled if the instance was lost
+    before. At the end, `is_at_rest` is False if the instance was lost or given back, and `error` is
+    what kept the driver from going on.
     """
 
     def __init__(
@@ -68,8 +79,12 @@ class Driver:
         self.instance = instance
         self.intent: tuple[str, ...] = ()
         self.is_at_rest = False
+        self.is_cancelled = False
+        """Set by whoever cancels the driver's task; else a cancellation is the handler's own."""
         self.error: Exception | None = None
         self.first_save: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the driver counts no more, although its handler may go on."""
         self._services = services
         self._plan = plan.Plan(definition, services.config.lease)
         self._owner = owner
@@ -77,12 +92,14 @@ class Driver:
         self._held = held
         self._changed: dict[int, Execution] = {}
         self._unsaid: list[Event] = []
+        self._turns = 0
         self._facts = self._instance_facts() if services.observers.active else None
         for event in happened:
             self._apply(event)
 
     async def drive(self) -> None:
         """Go on until the instance rests, is lost, or is given back; raises nothing of its own."""
+        _driven.set(self.instance.id)
         try:
             await self._drive()
         except StaleInstanceError:
@@ -95,8 +112,9 @@ class Driver:
         finally:
             if self._held is not None:
                 self._services.leases.drop(self._held)
-            if not self.first_save.done():
-                self.first_save.set_result(self.error is None)
+            if self.error is not None and not self.first_save.done():
+                self.first_save.set_result(False)
+            self.first_save.cancel()
 
     async def give_back(self) -> None:
         """After the driver was cancelled: let others have the instance at once."""
@@ -130,21 +148,33 @@ class Driver:
                 case plan.Reopen(step, past):
                     return self._reopen(step, past) or await self._next()
                 case plan.BeginRollback():
-                    self._apply(events.RollbackStarted(at=self._now()))
+                    error = self.instance.head.error
+                    self._apply(events.RollbackStarted(at=self._now(), error=error))
                 case plan.Finish(status):
-                    if status is not self.instance.head.status:
-                        self._apply(_ENDS[status](at=self._now()))
+                    self._end(status)
                     return action
                 case _:
                     return action
 
+    def _end(self, status: WorkflowStatus) -> None:
+        if status is self.instance.head.status:
+            return
+        if status is WorkflowStatus.COMPLETED:
+            self._apply(events.InstanceCompleted(at=self._now()))
+        else:
+            self._apply(_BAD_ENDS[status](at=self._now(), error=self.instance.head.error))
+
     async def _ask(self, step: StepDefinition) -> plan.Action | None:
+        await self._let_others_move()
         ctx = self._context(step, self.instance.current.get(step.name))
         timeout = self._services.config.when_timeout
         try:
             if await self._services.attempts.ask(step, ctx, timeout):
                 return self._plan.reached(self.instance, step)
-        except Exception as error:
+        except BaseException as error:
+            if goes_through(error):
+                raise
+            self._refuse_if_cancelled(error)
             stored = StoredError.of(error)
             self._apply(events.StepFailed(at=self._now(), step=step.name, error=stored))
             return None
@@ -204,6 +234,7 @@ class Driver:
         if not self.first_save.done():
             self.first_save.set_result(True)
         self._say_all()
+        await self._let_others_move()
         return True
 
     async def _create(self, terms: Terms, entries: tuple[Entry, ...]) -> bool:
@@ -246,6 +277,7 @@ class Driver:
         if pause > 0:
             await self._services.sleep(pause)
         if self._services.stopping.is_set():
+            self._keep_answer(action)
             return
         match action:
             case plan.Run(step, execution):
@@ -255,14 +287,18 @@ class Driver:
             case plan.Undo(step, execution):
                 await self._undo(step, execution)
 
+    def _keep_answer(self, action: plan.Action) -> None:
+        """Keep a predicate's yes that was saved with an intent which will be taken back."""
+        match action:
+            case plan.Run(step, None) if step.when is not None:
+                self._apply(events.StepReached(at=self._now(), step=step.name))
+
     async def _run(self, step: StepDefinition, execution: Execution | None) -> None:
         ctx = self._context(step, execution)
         await self._may_call(
             events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt)
         )
-        attempted = await self._services.attempts.run(
-            step, step.handler, ctx, self._timeout(step.timeout)
-        )
+        attempted = await self._call(step, step.handler, ctx, step.timeout)
         policy = self._policy(step.retries)
         self._apply(
             outcome.after_attempt(step, execution, attempted, policy=policy, at=self._now())
@@ -272,13 +308,12 @@ class Driver:
         assert step.verify is not None
         ctx = self._context(step, execution, attempt=execution.attempts)
         await self._may_call(None)
-        attempted = await self._services.attempts.run(
-            step, step.verify, ctx, self._timeout(step.timeout)
-        )
+        attempted = await self._call(step, step.verify, ctx, step.timeout)
         policy = self._policy(step.retries)
-        self._apply(
-            outcome.after_verification(step, execution, attempted, policy=policy, at=self._now())
-        )
+        for event in outcome.after_verification(
+            step, execution, attempted, policy=policy, at=self._now()
+        ):
+            self._apply(event)
 
     async def _undo(self, step: StepDefinition, execution: Execution) -> None:
         assert step.compensate is not None
@@ -291,13 +326,31 @@ class Driver:
                 at=self._now(), step=step.name, number=execution.number, attempt=attempt
             )
         )
-        attempted = await self._services.attempts.run(
-            step, step.compensate, ctx, self._timeout(step.compensate_timeout)
-        )
+        attempted = await self._call(step, step.compensate, ctx, step.compensate_timeout)
         policy = self._policy(step.compensate_retries)
         self._apply(
             outcome.after_compensation(step, execution, attempted, policy=policy, at=self._now())
         )
+
+    async def _call(
+        self,
+        step: StepDefinition,
+        function: Callable[[Any], Any],
+        ctx: WorkflowContext,
+        timeout: float | None,
+    ) -> Attempted:
+        attempted = await self._services.attempts.run(step, function, ctx, self._timeout(timeout))
+        if attempted.ended is AttemptEnd.CANCELLED:
+            self._refuse_if_cancelled(attempted.error)
+        return attempted
+
+    def _refuse_if_cancelled(self, error: BaseException | None) -> None:
+        """Go no further if the driver itself was cancelled; else forget the cancellation."""
+        if self.is_cancelled:
+            raise asyncio.CancelledError from error
+        task = asyncio.current_task()
+        while task is not None and task.cancelling():
+            task.uncancel()
 
     async def _may_call(self, event: Event | None) -> None:
         """Make sure that the instance is ours right before a handler is called."""
@@ -311,7 +364,10 @@ class Driver:
     ) -> WorkflowContext:
         instance = self.instance
         generation = execution.generation if execution else instance.generation(step.name)
-        alone = self.definition.is_sequence
+        if self.definition.sees_all(step.name):
+            data = instance.data
+        else:
+            data = instance.data_of(self.definition.before_step(step.name))
         return WorkflowContext(
             self.definition,
             instance,
@@ -319,12 +375,17 @@ class Driver:
             step=step.name,
             attempt=attempt or outcome.next_attempt(execution),
             key=idempotency_key(instance.id, step.name, generation),
-            data=instance.data
-            if alone
-            else instance.data_of(self.definition.before_step(step.name)),
+            data=data,
         )
 
     # Small things
+
+    async def _let_others_move(self) -> None:
+        # On memory nothing suspends a driver whose handlers do not. A turn of the loop costs as
+        # much as a save there, so it is not taken every time.
+        self._turns += 1
+        if self._turns % 16 == 0:
+            await asyncio.sleep(0)
 
     def _apply(self, event: Event) -> None:
         happened = change(self.instance, event)
@@ -345,6 +406,7 @@ class Driver:
         return InstanceFacts(
             id=self.instance.id,
             workflow=self.definition.name,
+            created_at=self.instance.origin.created_at,
             input=self.instance.origin.input,
             steps={
                 step.name: StepFacts(

@@ -1,5 +1,6 @@
 """How an attempt went, to what happened. Pure."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from attrs import frozen
@@ -58,7 +59,8 @@ def after_attempt(
     assert attempted.error is not None
     failed = 0 if execution is None else execution.failures
     retry_at = _retry_at(attempted, failed, policy, at)
-    # An at-most-once step that may have acted is not tried again, it is asked about.
+    is_last = retry_at is None
+    # An at-most-once step that may have acted is not tried again before it was asked about.
     verify = step.at_most_once and attempted.ended.may_have_acted
     if attempted.ended is AttemptEnd.REFUSED or (verify and step.verify is None):
         retry_at = None
@@ -82,6 +84,7 @@ def after_attempt(
         error=StoredError.of(attempted.error),
         retry_at=retry_at,
         verify=verify,
+        is_last=is_last,
     )
 
 
@@ -92,10 +95,31 @@ def after_verification(
     *,
     policy: Retry,
     at: datetime,
-) -> Event:
+) -> Sequence[Event]:
     """What asking the verifier came to."""
     if attempted.ended is None and isinstance(attempted.value, NotDone):
-        return events.StepCleared(at=at, step=step.name)
+        return _after_not_done(step, execution, policy, at)
+    return (_after_other_answer(step, execution, attempted, policy, at),)
+
+
+def _after_not_done(
+    step: StepDefinition, execution: Execution, policy: Retry, at: datetime
+) -> Sequence[Event]:
+    if execution.exhausted and execution.error is not None:
+        cleared = events.StepCleared(at=at, step=step.name)
+        return cleared, events.StepFailed(at=at, step=step.name, error=execution.error)
+    # Nothing failed if the step was merely interrupted: then it runs again at once.
+    pause = policy.back_off(execution.failures) if execution.failures else 0.0
+    return (events.StepCleared(at=at, step=step.name, retry_at=at + timedelta(seconds=pause)),)
+
+
+def _after_other_answer(
+    step: StepDefinition,
+    execution: Execution,
+    attempted: Attempted,
+    policy: Retry,
+    at: datetime,
+) -> Event:
     try:
         output = _verified(step, attempted)
     except (NotJSONError, TypeError) as error:

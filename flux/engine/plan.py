@@ -130,8 +130,8 @@ class Plan:
         execution: Execution | None,
         now: datetime,
     ) -> Action:
-        untried = execution is None or execution.attempts == 0
-        if untried and step.when is not None:
+        unasked = execution is None or (execution.attempts == 0 and not execution.asked)
+        if unasked and step.when is not None:
             return Ask(step)
         if execution is None:
             return self.reached(instance, step)

@@ -8,7 +8,6 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.engine.compensation import compensator_of, owed
 from flux.engine.outcome import after_interrupted_compensation, after_interruption
 from flux.engine.services import Services
-from flux.errors import FluxError
 from flux.events import Event
 from flux.state.execution import Execution
 from flux.state.instance import Instance
@@ -94,7 +93,7 @@ async def find_due(
             continue
         try:
             claimed = await claim_due(free)
-        except FluxError:
+        except Exception:
             services.logger.exception("recovery.poll_failed")
             claimed = 0
         if claimed < free:

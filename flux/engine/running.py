@@ -10,10 +10,10 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.engine import steering
 from flux.engine.drivers import Drivers, Happened
 from flux.engine.loading import Loaded, load, result_of
-from flux.engine.loop import Driver, first_record
+from flux.engine.loop import Driver, driven_here, first_record
 from flux.engine.recovery import find_due
 from flux.engine.services import Services
-from flux.errors import EngineClosedError
+from flux.errors import EngineClosedError, InvalidTransitionError
 from flux.events import Event
 from flux.result import FluxResult
 from flux.state.instance import Instance
@@ -78,50 +78,68 @@ class Running:
 
     async def until_rest(self, id: str, *, verb: str, driver: Driver | None = None) -> FluxResult:
         """Wait until nobody drives the instance any more; take it over where nobody does."""
-        while True:
-            result = await self._driven_to_rest(driver or self._drivers.driving(id))
+        while driven_here() != id:
+            result = await self._driven_to_rest(driver or self._drivers.driving(id), verb)
             result = result or await self._rested(id)
             if result is not None:
                 return result
-            if self._services.stopping.is_set():
-                raise EngineClosedError(verb)
             driver = self._drivers.driving(id) or await self._take_free(id)
             if driver is None:
-                await self._drivers.wait_for_change(self._services.config.poll)
+                await self._drivers.wait_for(id, self._services.config.poll)
+        return await self._saved_so_far(id)
 
     async def until_ended(self, id: str) -> FluxResult:
         """Wait until the instance has ended or needs a person."""
-        while True:
-            result = await self._driven_to_rest(self._drivers.driving(id))
+        while driven_here() != id:
+            result = await self._driven_to_rest(self._drivers.driving(id), "result")
             result = result or await self._rested(id)
             if result is not None and (result.status.is_ended or result.status in _NEEDS_A_PERSON):
                 return result
-            if self._services.stopping.is_set():
-                raise EngineClosedError("result")
             if self._drivers.driving(id) is None:
-                await self._drivers.wait_for_change(self._services.config.poll)
+                await self._drivers.wait_for(id, self._services.config.poll)
+        return await self._saved_so_far(id)
 
     async def resume(self, id: str) -> FluxResult:
         """Let an instance that waits for a person go on; else see that it is driven."""
         loaded = await load(self._services.storage, id, history=False)
         self._registry.of_instance(loaded.record.workflow, loaded.record.version)
         if loaded.status in steering.RESUMED:
-            return await self.steer("resume", id, steering.resumed)
+            return await self.steer("resume", id, steering.resumed, or_wait=True)
         return await self.until_rest(id, verb="resume")
 
-    async def steer(self, verb: str, id: str, decision: steering.Decision) -> FluxResult:
-        """Let a person's decision happen to the instance, and wait for its rest."""
+    async def steer(
+        self, verb: str, id: str, decision: steering.Decision, *, or_wait: bool = False
+    ) -> FluxResult:
+        """Let a person's decision happen to the instance, and wait for its rest.
+
+        With `or_wait`, somebody else's decision that came before will do.
+        """
         while not self._services.stopping.is_set():
             loaded = await load(self._services.storage, id, history=False)
+            if not loaded.status.is_rest and or_wait:
+                return await self.until_rest(id, verb=verb)
             if not loaded.status.is_rest:
                 raise steering.refused(id, loaded.status, verb)
-            driver = await self._drivers.take_over(id, self._decided(decision))
-            if driver is not None:
-                await self._saved(driver)
-                return await self.until_rest(id, verb=verb, driver=driver)
-            # Somebody else has just claimed it: see what became of it.
-            await self._drivers.wait_for_change(self._services.config.poll)
+            claim = await self._drivers.take_over(id, self._decided(decision))
+            if claim.stands and claim.driver is None:
+                return await self.until_rest(id, verb=verb)
+            if claim.driver is not None and await self._saved(claim.driver):
+                return await self.until_rest(id, verb=verb, driver=claim.driver)
+            # Somebody else has just claimed it: see what became of it, and decide anew.
+            await self._drivers.wait_for(id, self._services.config.poll)
         raise EngineClosedError(verb)
+
+    async def delete(self, id: str) -> None:
+        """Remove an ended instance; one that somebody has just claimed is waited for."""
+        while not self._services.stopping.is_set():
+            loaded = await load(self._services.storage, id, history=False)
+            if not loaded.status.is_ended:
+                fits = "only ended instances are deleted; result() waits for its end"
+                raise InvalidTransitionError(id, loaded.status, "delete", fits)
+            if await self._services.storage.delete(id, revision=loaded.record.revision):
+                return
+            await self._drivers.wait_for(id, self._services.config.poll)
+        raise EngineClosedError("delete")
 
     def _decided(self, decision: steering.Decision) -> Happened:
         def happened(definition: WorkflowDefinition, claimed: Loaded) -> list[Event]:
@@ -130,31 +148,39 @@ class Running:
         return happened
 
     async def _saved(self, driver: Driver) -> bool:
-        """Wait for the first save; raises what prevented it."""
+        """Wait for the first save; raises what prevented it. False if it was not made."""
         await asyncio.wait({driver.first_save})
         if driver.first_save.cancelled():
-            raise EngineClosedError("the first save")
-        if driver.error is not None:
+            if self._services.stopping.is_set():
+                raise EngineClosedError("the first save")
+            return False
+        # What went wrong after the first save does not concern it.
+        if not driver.first_save.result() and driver.error is not None:
             raise driver.error
         return driver.first_save.result()
 
-    async def _driven_to_rest(self, driver: Driver | None) -> FluxResult | None:
-        if driver is None:
-            return None
-        await self._drivers.ended(driver)
-        if driver.error is not None:
-            raise driver.error
-        if not driver.is_at_rest:
-            return None
-        return result_of(driver.definition, driver.instance, driver.intent)
+    async def _driven_to_rest(self, driver: Driver | None, verb: str) -> FluxResult | None:
+        if driver is not None:
+            await self._drivers.ended(driver)
+            if driver.error is not None:
+                raise driver.error
+            if driver.is_at_rest:
+                return result_of(driver.definition, driver.instance, driver.intent)
+        if self._services.stopping.is_set():
+            raise EngineClosedError(verb)
+        return None
+
+    async def _saved_so_far(self, id: str) -> FluxResult:
+        """For a handler that would wait for its own instance, and so for ever."""
+        loaded = await load(self._services.storage, id)
+        definition = self._registry.known(loaded.record.workflow, loaded.record.version)
+        return result_of(definition, loaded.instance, loaded.record.intent)
 
     async def _rested(self, id: str) -> FluxResult | None:
         loaded = await load(self._services.storage, id, history=False)
         if not loaded.status.is_rest:
             return None
-        loaded = await load(self._services.storage, id)
-        definition = self._registry.known(loaded.record.workflow, loaded.record.version)
-        return result_of(definition, loaded.instance, loaded.record.intent)
+        return await self._saved_so_far(id)
 
     async def _take_free(self, id: str) -> Driver | None:
         loaded = await load(self._services.storage, id, history=False)
@@ -163,4 +189,4 @@ class Running:
             return None
         if self._drivers.room <= 0:
             return None
-        return await self._drivers.take_over(id, self._drivers.left_behind)
+        return (await self._drivers.take_over(id, self._drivers.left_behind)).driver

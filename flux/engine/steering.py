@@ -10,11 +10,10 @@ from flux.errors import (
     InvalidTransitionError,
     StepCompensatedError,
     StepNotCompletedError,
-    UnknownStepError,
 )
 from flux.events import Event
 from flux.state.instance import Instance
-from flux.state.status import Outcome, StepStatus, WorkflowStatus
+from flux.state.status import Direction, Outcome, StepStatus, WorkflowStatus
 
 Decision = Callable[[WorkflowDefinition, Instance, datetime], list[Event]]
 
@@ -85,10 +84,12 @@ def restarted(from_step: str) -> Decision:
 
     def decide(definition: WorkflowDefinition, instance: Instance, at: datetime) -> list[Event]:
         status = instance.head.status
-        if not status.is_rest or status is WorkflowStatus.ROLLBACK_FAILED:
+        # In a rollback that stands still nobody knows what the compensation under way has done.
+        in_rollback = status is WorkflowStatus.PARKED and instance.head.direction is Direction.BACK
+        if not status.is_rest or status is WorkflowStatus.ROLLBACK_FAILED or in_rollback:
             raise refused(instance.id, status, "restart")
-        again = definition.from_step_on(from_step)
-        _refuse_undone(definition, instance, from_step, again)
+        _refuse_unfinished_before(definition, instance, from_step)
+        again = definition.from_step_on(from_step) | _also_again(definition, instance)
         replaced = tuple(
             execution.number for step, execution in instance.current.items() if step in again
         )
@@ -114,8 +115,10 @@ def compensation_skipped(step: str, reason: str) -> Decision:
             raise refused(instance.id, instance.head.status, "skip_compensation")
         execution = failed(instance)
         assert execution is not None
-        if execution.step != step:
-            raise UnknownStepError(step, definition.name, [execution.step])
+        if execution.step != definition.step(step).name:
+            fits = f"the compensation that failed is that of {execution.step!r}"
+            verb = f"skip_compensation of {step!r}"
+            raise InvalidTransitionError(instance.id, instance.head.status, verb, fits)
         return [
             events.CompensationSkipped(at=at, step=step, number=execution.number, reason=reason)
         ]
@@ -127,21 +130,28 @@ def _failed_steps(instance: Instance) -> tuple[str, ...]:
     return tuple(e.step for e in instance.history() if e.status is StepStatus.FAILED)
 
 
-def _refuse_undone(
-    definition: WorkflowDefinition, instance: Instance, from_step: str, again: frozenset[str]
+def _refuse_unfinished_before(
+    definition: WorkflowDefinition, instance: Instance, from_step: str
 ) -> None:
-    """Refuse a restart while a step that stays was undone, or never got a result."""
-    staying = [step for step in definition.order if step.name not in again]
-    undone = [
-        step.name
-        for step in staying
-        if (known := instance.current.get(step.name)) is not None and known.is_compensated
-    ]
-    if undone:
-        raise StepCompensatedError(instance.id, from_step, undone[0])
+    """Refuse a restart from after a step that was undone, or that never got a result."""
     before = definition.before_step(from_step)
-    for step in staying:
-        known = instance.current.get(step.name)
-        if step.name in before and (known is None or not known.is_settled):
+    ordered = [step.name for step in definition.order if step.name in before]
+    for name in ordered:
+        known = instance.current.get(name)
+        if known is not None and known.is_compensated:
+            raise StepCompensatedError(instance.id, from_step, name)
+    for name in ordered:
+        known = instance.current.get(name)
+        if known is None or not known.is_settled:
             why = f"it comes before {from_step!r}; restart from it or from a step before it"
-            raise StepNotCompletedError(step.name, why)
+            raise StepNotCompletedError(name, why)
+
+
+def _also_again(definition: WorkflowDefinition, instance: Instance) -> frozenset[str]:
+    """The steps of other branches that were undone or failed, and all after them."""
+    open_steps = (
+        execution.step
+        for execution in instance.current.values()
+        if execution.is_compensated or not execution.is_settled
+    )
+    return frozenset().union(*(definition.from_step_on(step) for step in open_steps))

@@ -21,6 +21,8 @@ class Job:
         self.loop = asyncio.get_running_loop()
         self.started: asyncio.Future[None] = self.loop.create_future()
         self.finished: asyncio.Future[tuple[Any, BaseException | None]] = self.loop.create_future()
+        self.has_begun = False
+        self.is_withdrawn = False
         self.is_over = False
         self.is_abandoned = False
         self.is_replaced = False
@@ -67,6 +69,11 @@ class Threads:
             self._add_thread_if_needed()
         return job
 
+    def withdraw(self, job: Job) -> None:
+        """Make sure that a job which has not begun never will."""
+        with self._lock:
+            job.is_withdrawn = not job.has_begun
+
     def abandon(self, job: Job, what: str) -> None:
         """Wait for this job no longer; another thread takes the place of its thread."""
         with self._lock:
@@ -104,9 +111,16 @@ class Threads:
                 self._idle -= 1
             if job is None:
                 return
+            if not self._begins(job):
+                continue
             job.run()
             if self._is_replaced_after(job):
                 return
+
+    def _begins(self, job: Job) -> bool:
+        with self._lock:
+            job.has_begun = not job.is_withdrawn
+            return job.has_begun
 
     def _is_replaced_after(self, job: Job) -> bool:
         with self._lock:

@@ -17,6 +17,7 @@ are missing (`step:suspend`, `signal:received`); they come with waits and signal
     workflow:restart           InstanceRestarted         running         from_step
     workflow:retry             StepsRetried              running         steps, verify
   * step:start                 StepStarted               running         retries
+    step:reached               StepReached               pending
   * step:skipped               StepSkipped               skipped
     step:replayed              StepReplayed              completed
     step:reopened              StepReopened              running         verify
@@ -115,7 +116,7 @@ class _Step(TypedDict, total=False):
 class _Details(TypedDict, total=False):
     retries: int | None
     duration: float | None
-    error: StoredError
+    error: StoredError | None
     input: Any
     data: Mapping[str, Any]
     meta: Mapping[str, Any]
@@ -139,6 +140,14 @@ def _step(facts: InstanceFacts, event: Event) -> _Step:
         "commit": step.commit,
         "max_retries": None if isinstance(event, CompensationEvent) else step.max_retries,
     }
+
+
+def _whole(facts: InstanceFacts, event: Event) -> _Details:
+    return {"duration": (event.at - facts.created_at).total_seconds()}
+
+
+def _cause(facts: InstanceFacts, event: Any) -> _Details:
+    return {"error": event.error, **_whole(facts, event)}
 
 
 def _nothing(facts: InstanceFacts, event: Event) -> _Details:
@@ -256,15 +265,16 @@ _TOLD: Mapping[type[Event], _Told] = {
     events.InstanceRecovered: _Told("workflow:recovered", None, _nothing),
     events.InstanceParked: _Told("workflow:parked", "parked", _reason),
     events.InstanceUnparked: _Told("workflow:unparked", None, _nothing),
-    events.InstanceCompleted: _Told("workflow:complete", "completed", _nothing),
-    events.InstanceFailed: _Told("workflow:error", "failed", _nothing),
-    events.RollbackStarted: _Told("workflow:rollback_start", "rolling_back", _nothing),
-    events.InstanceRolledBack: _Told("workflow:rollback_complete", "rolled_back", _nothing),
-    events.RollbackFailed: _Told("workflow:rollback_failed", "rollback_failed", _nothing),
+    events.InstanceCompleted: _Told("workflow:complete", "completed", _whole),
+    events.InstanceFailed: _Told("workflow:error", "failed", _cause),
+    events.RollbackStarted: _Told("workflow:rollback_start", "rolling_back", _cause),
+    events.InstanceRolledBack: _Told("workflow:rollback_complete", "rolled_back", _cause),
+    events.RollbackFailed: _Told("workflow:rollback_failed", "rollback_failed", _cause),
     events.RollbackRetried: _Told("workflow:rollback_retry", "rolling_back", _nothing),
     events.InstanceRestarted: _Told("workflow:restart", "running", _restart),
     events.StepsRetried: _Told("workflow:retry", "running", _steps),
     events.StepStarted: _Told("step:start", "running", _attempt),
+    events.StepReached: _Told("step:reached", "pending", _nothing),
     events.StepSkipped: _Told("step:skipped", "skipped", _nothing),
     events.StepReplayed: _Told("step:replayed", "completed", _nothing),
     events.StepReopened: _Told("step:reopened", "running", _reopened),

@@ -106,7 +106,9 @@ def _steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
         evolve(
             instance.current[step],
             status=StepStatus.RUNNING,
+            asked=False,
             verifying=step in event.verify,
+            exhausted=False,
             failures=0,
             verifications=0,
             retry_at=None,
@@ -151,6 +153,12 @@ def _completed(instance: Instance, event: events.StepCompleted) -> Change:
     return Change(head, (execution,), event.changes)
 
 
+def _reached(instance: Instance, event: events.StepReached) -> Change:
+    head = _ticked(instance, event, recoveries=instance.head.recoveries)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    return Change(head, (evolve(known, asked=True),))
+
+
 def _skipped(instance: Instance, event: events.StepSkipped) -> Change:
     head = _ticked(instance, event)
     known = instance.current.get(event.step) or _new(instance, event, head)
@@ -172,7 +180,9 @@ def _reopened(instance: Instance, event: events.StepReopened) -> Change:
         run=head.run,
         place=head.ticks,
         status=StepStatus.RUNNING,
+        asked=False,
         verifying=event.verify,
+        exhausted=False,
         failures=0,
         verifications=0,
         retry_at=None,
@@ -190,6 +200,7 @@ def _attempt_failed(instance: Instance, event: events.AttemptFailed) -> Change:
         status=StepStatus.RUNNING,
         outcome=_outcome(known, event.ended),
         verifying=event.verify,
+        exhausted=event.is_last,
         verifications=0,
         attempts=event.attempt,
         failures=known.failures + (0 if interrupted else 1),
@@ -237,9 +248,10 @@ def _verify_failed(instance: Instance, event: events.VerifyFailed) -> Change:
 
 
 def _cleared(instance: Instance, event: events.StepCleared) -> Change:
-    head = _ticked(instance, event)
+    head = _ticked(instance, event, recoveries=instance.head.recoveries)
     known = instance.current[event.step]
-    return Change(head, (evolve(known, verifying=False, outcome=None, retry_at=None),))
+    cleared = evolve(known, verifying=False, outcome=None, retry_at=event.retry_at)
+    return Change(head, (cleared,))
 
 
 def _new(instance: Instance, event: StepEvent, head: Head) -> Execution:
@@ -378,6 +390,7 @@ _CHANGES: dict[type[Event], Callable[[Instance, Any], Change]] = {
     events.RollbackRetried: _rollback_retried,
     events.InstanceRestarted: _restarted,
     events.StepsRetried: _steps_retried,
+    events.StepReached: _reached,
     events.StepSkipped: _skipped,
     events.StepReplayed: _replayed,
     events.StepReopened: _reopened,

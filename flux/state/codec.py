@@ -26,7 +26,7 @@ def read(kind: str, text: bytes, upgrades: Mapping[int, Any] = UPGRADES) -> Docu
     """The document in `text`, brought to the present format."""
     document: Document = orjson.loads(text)
     found = document.get("format")
-    if not isinstance(found, int) or not 1 <= found <= FORMAT:
+    if type(found) is not int or not 1 <= found <= FORMAT:
         raise StateFormatError(kind, found, FORMAT)
     for number in range(found, FORMAT):
         document = upgrades[number](kind, document)
@@ -152,7 +152,9 @@ _PLAIN = (
     "generation",
     "run",
     "replaced",
+    "asked",
     "verifying",
+    "exhausted",
     "failures",
     "verifications",
     "finished",
@@ -169,7 +171,7 @@ def _attempt_document(attempt: Attempt) -> Document:
         "started_at": attempt.started_at,
         "ended_at": attempt.ended_at,
         "ended": attempt.ended,
-        "error": None if attempt.error is None else _error_document(attempt.error),
+        "error": _error_document(attempt.error),
     }
 
 
@@ -179,7 +181,7 @@ def _attempt(document: Document) -> Attempt:
         started_at=datetime.fromisoformat(document["started_at"]),
         ended_at=datetime.fromisoformat(document["ended_at"]),
         ended=AttemptEnd(document["ended"]),
-        error=_error(document["error"]),
+        error=_stored_error(document["error"]),
     )
 
 
@@ -231,8 +233,10 @@ def _error_document(error: StoredError) -> Document:
 
 
 def _error(document: Document | None) -> StoredError | None:
-    if document is None:
-        return None
+    return None if document is None else _stored_error(document)
+
+
+def _stored_error(document: Document) -> StoredError:
     return StoredError(
         type=document["type"],
         message=document["message"],

@@ -20,7 +20,7 @@ class Attempt:
     started_at: datetime
     ended_at: datetime
     ended: AttemptEnd
-    error: StoredError | None = None
+    error: StoredError
 
 
 @frozen(kw_only=True)
@@ -53,6 +53,9 @@ class Execution:
     it was first reached (its key in the storage); `place`, when it was last reached (later only
     after a restart); `finished`, when it completed; `folded`, when its changes of `data` were taken
     (later than `finished` only when a restart replays it).
+
+    `asked` says that its predicate said yes before any attempt, `verifying` that its verifier is to
+    be asked, `exhausted` that it fails if that says that the step has not acted.
     """
 
     number: int
@@ -63,7 +66,9 @@ class Execution:
     run: int = 1
     replaced: bool = False
     outcome: Outcome | None = None
+    asked: bool = False
     verifying: bool = False
+    exhausted: bool = False
     attempts: int = 0
     failures: int = 0
     verifications: int = 0
@@ -85,9 +90,8 @@ class Execution:
 
     @property
     def is_compensated(self) -> bool:
-        """Whether it counts as not done any more."""
-        undone = self.compensation
-        return undone is not None and undone.status is CompensationStatus.COMPLETED
+        """Whether it counts as not done any more: undone, or settled by a person."""
+        return self.compensation is not None and self.compensation.is_settled
 
     @property
     def is_owed(self) -> bool:

@@ -87,6 +87,8 @@ class Instance:
         if change.refold:
             self._index()
         elif change.folded is not None:
+            # A new dict: a handler that was left behind may still look at the old one.
+            self.data = dict(self.data)
             _fold(self.data, change.folded)
 
     def generation(self, step: str) -> int:

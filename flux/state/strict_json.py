@@ -24,10 +24,27 @@ def json_text(value: Any, path: str) -> bytes:
     try:
         _check(value, path)
         return orjson.dumps(value, option=_OPTIONS)
+    except NotJSONError:  # a TypeError, as orjson's own error is
+        raise
     except RecursionError:
         raise NotJSONError(path, "it contains itself, or is nested too deeply") from None
     except orjson.JSONEncodeError as error:
-        raise NotJSONError(path, str(error)) from None
+        raise NotJSONError(_refused_part(value, path), str(error)) from None
+
+
+def _refused_part(value: Any, path: str) -> str:
+    """Where in `value` the text stands that orjson refuses."""
+    parts: Mapping[str, Any] = {}
+    if isinstance(value, dict):
+        parts = {f"{path}.{key}": part for key, part in value.items()}
+    elif isinstance(value, list | tuple):
+        parts = {f"{path}[{index}]": part for index, part in enumerate(value)}
+    for inner, part in parts.items():
+        try:
+            orjson.dumps(part, option=_OPTIONS)
+        except orjson.JSONEncodeError:
+            return _refused_part(part, inner)
+    return path
 
 
 def same_json(one: bytes, other: bytes) -> bool:

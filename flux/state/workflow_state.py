@@ -31,10 +31,11 @@ class StepCompensation:
 class StepExecution:
     """What happened to one step. Times are aware UTC, `duration` is seconds.
 
-    `retries` counts the attempts that failed, `attempts` holds the last of those that ended without
-    a result, `error` is that of the last one. `outcome` says what is known of the step's effect:
-    `completed`, `unknown`, or None for none. `key` is the idempotency key it ran with. `run` is the
-    run of the instance, raised by `restart`; `replaced` says that a restart set it aside.
+    `attempt_count` counts all attempts, `retries` those that failed and were followed by another;
+    `attempts` holds the last of those that ended without a result, `error` is that of the last one.
+    `outcome` says what is known of the step's effect: `completed`, `unknown`, or None for none.
+    `key` is the idempotency key it ran with. `run` is the run of the instance, raised by `restart`;
+    `replaced` says that a restart set it aside.
     """
 
     name: str
@@ -43,6 +44,7 @@ class StepExecution:
     output: Any = None
     error: StoredError | None = None
     retries: int = 0
+    attempt_count: int = 0
     attempts: tuple[Attempt, ...] = ()
     started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -155,7 +157,8 @@ def step_execution(id: str, execution: Execution, *, undoing: bool = False) -> S
         outcome=execution.outcome,
         output=None if execution.output is None else orjson.loads(execution.output),
         error=execution.error,
-        retries=execution.failures,
+        retries=_retries(execution),
+        attempt_count=execution.attempts,
         attempts=execution.failed_attempts,
         started_at=started,
         completed_at=ended if execution.status is StepStatus.COMPLETED else None,
@@ -166,6 +169,11 @@ def step_execution(id: str, execution: Execution, *, undoing: bool = False) -> S
         run=execution.run,
         replaced=execution.replaced,
     )
+
+
+def _retries(execution: Execution) -> int:
+    gave_up = execution.status is StepStatus.FAILED and execution.failures > 0
+    return execution.failures - gave_up
 
 
 def _shown(compensation: Compensation | None) -> StepCompensation | None:

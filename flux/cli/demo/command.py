@@ -2,13 +2,13 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from flux import FluxError
-from flux.cli.demo.books import check_books
+from flux.cli.demo.books import read_books
 from flux.cli.demo.fulfil import fulfil
 from flux.cli.demo.kill import Kill, WorkerFailedError, fulfil_with_kills
 from flux.cli.demo.orders import Order, read_orders
@@ -37,13 +37,15 @@ def demo(count: int | None, folder: Path | None, concurrency: int, kill: bool) -
     with exit code 1 if the books do not balance.
     """
     orders = _first(count)
-    screen = Screen(Console())
+    screen = Screen()
     try:
         place = Place.at(folder)
         asyncio.run(_fulfil(place, orders, concurrency=concurrency, kill=kill, screen=screen))
         balanced = asyncio.run(_report(place, screen))
-    except (FluxError, WorkerFailedError, sqlite3.Error, OSError) as error:
-        raise click.ClickException(f"{type(error).__name__}: {error}") from error
+    except sqlite3.Error as error:
+        raise click.ClickException(f"{place.shop_file}: {error}; use another folder") from error
+    except (FluxError, WorkerFailedError, OSError) as error:
+        raise click.ClickException(str(error)) from error
     screen.say(f"Look into {place.instances} and {place.shop_file} with sqlite3.")
     if not balanced:
         raise click.exceptions.Exit(1)
@@ -68,3 +70,35 @@ async def _fulfil(
         else:
             await fulfil(place, orders, concurrency=concurrency, told=told)
     screen.say(f"Done after {clock.monotonic() - began:.1f} s\n")
+
+
+async def _with_kills(
+    place: Place, count: int, concurrency: int, *, told: Callable[[int], None], screen: Screen
+) -> None:
+    kills: list[Kill] = []
+
+    def killed(kill: Kill) -> None:
+        kills.append(kill)
+        screen.say(
+            f"killed the worker after {kill.ended} orders, with {len(kill.in_flight)} in flight"
+        )
+
+    left = await fulfil_with_kills(
+        place, count=count, concurrency=concurrency, told=told, killed=killed
+    )
+    in_flight = {id for kill in kills for id in kill.in_flight}
+    screen.say(
+        f"kills: {len(kills)}; orders in flight at a kill: {len(in_flight)};"
+        f" ended since: {len(in_flight - left)}"
+    )
+
+
+async def _report(place: Place, screen: Screen) -> bool:
+    """Show what the stored histories tell, and whether the shop's books agree with it."""
+    tally = await read_tally(place)
+    screen.tally(tally)
+    orders = {order.id: order for order in read_orders()}
+    completed = [orders[id] for id in tally.completed if id in orders]
+    books = read_books(place.shop_file, completed)
+    screen.books(books)
+    return not books.differences

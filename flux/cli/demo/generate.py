@@ -49,19 +49,34 @@ PRODUCTS = (
     ("CLEAN-TAB-60", "Cleaning tablets, 60", 1390, 220, 55, 4),
 )
 
-# country, share of the customers, given names, family names, (city, postcode)
+# country, share of the customers, given names, family names, cities with a postcode
 PLACES = (
-    ("NL", 30, "Sanne Daan Fleur Bram Noor Sem", "de Vries|Jansen|Bakker|Visser|Mulder", "Utrecht 3511|Rotterdam 3012|Groningen 9712|Eindhoven 5611|Zwolle 8011"),
-    ("DE", 22, "Lena Jonas Mia Felix Clara Paul", "Schmidt|Wagner|Becker|Hoffmann|Krüger", "Köln 50667|Hamburg 20095|Leipzig 04109|München 80331|Münster 48143"),
-    ("BE", 12, "Lotte Lucas Emma Arthur", "Peeters|Maes|Dubois|Lambert", "Gent 9000|Antwerpen 2000|Liège 4000"),
-    ("FR", 10, "Camille Hugo Inès Louis", "Moreau|Laurent|Garnier|Lefèvre", "Lyon 69001|Nantes 44000|Lille 59800"),
-    ("AT", 5, "Anna Lukas Sophie", "Gruber|Huber|Steiner", "Wien 1010|Graz 8010|Innsbruck 6020"),
-    ("DK", 5, "Freja Oscar Ida", "Nielsen|Hansen|Møller", "København 1050|Aarhus 8000"),
-    ("ES", 5, "Lucía Hugo Carmen", "García|Navarro|Ortega", "Madrid 28013|Valencia 46002"),
-    ("IT", 5, "Giulia Marco Chiara", "Rossi|Ferrari|Conti", "Torino 10121|Bologna 40121"),
-    ("IE", 3, "Aoife Conor Niamh", "Byrne|Murphy|Doyle", "Cork T12|Galway H91"),
-    ("NO", 3, "Ingrid Lars Nora", "Hansen|Berg|Dahl", "Bergen 5003|Oslo 0150"),
-    ("IS", 1, "Björk Jón", "Jónsdóttir|Einarsson", "Reykjavík 101"),
+    (
+        "NL", 30, "Sanne|Daan|Fleur|Bram|Noor|Sem", "de Vries|Jansen|Bakker|Visser|Mulder",
+        "Utrecht 3511|Rotterdam 3012|Groningen 9712|Eindhoven 5611|Zwolle 8011",
+    ),
+    (
+        "DE", 22, "Lena|Jonas|Mia|Felix|Clara|Paul", "Schmidt|Wagner|Becker|Hoffmann|Krüger",
+        "Köln 50667|Hamburg 20095|Leipzig 04109|München 80331|Münster 48143",
+    ),
+    (
+        "BE", 12, "Lotte|Lucas|Emma|Arthur", "Peeters|Maes|Dubois|Lambert",
+        "Gent 9000|Antwerpen 2000|Liège 4000",
+    ),
+    (
+        "FR", 10, "Camille|Hugo|Inès|Louis", "Moreau|Laurent|Garnier|Lefèvre",
+        "Lyon 69001|Nantes 44000|Lille 59800",
+    ),
+    (
+        "AT", 5, "Anna|Lukas|Sophie", "Gruber|Huber|Steiner",
+        "Wien 1010|Graz 8010|Innsbruck 6020",
+    ),
+    ("DK", 5, "Freja|Oscar|Ida", "Nielsen|Hansen|Møller", "København 1050|Aarhus 8000"),
+    ("ES", 5, "Lucía|Hugo|Carmen", "García|Navarro|Ortega", "Madrid 28013|Valencia 46002"),
+    ("IT", 5, "Giulia|Marco|Chiara", "Rossi|Ferrari|Conti", "Torino 10121|Bologna 40121"),
+    ("IE", 3, "Aoife|Conor|Niamh", "Byrne|Murphy|Doyle", "Cork T12|Galway H91"),
+    ("NO", 3, "Ingrid|Lars|Nora", "Hansen|Berg|Dahl", "Bergen 5003|Oslo 0150"),
+    ("IS", 1, "Björk|Jón", "Jónsdóttir|Einarsson", "Reykjavík 101"),
 )  # fmt: skip
 
 # courier, country, heaviest parcel in grams
@@ -102,7 +117,7 @@ def plain(name: str) -> str:
 
 def customer(chance: Random, number: int) -> Customer:
     country, _, given, family, cities = pick(chance, PLACES, [place[1] for place in PLACES])
-    first, last = pick(chance, given.split()), pick(chance, family.split("|"))
+    first, last = pick(chance, given.split("|")), pick(chance, family.split("|"))
     city, postcode = pick(chance, cities.split("|")).split()
     domain = pick(chance, ("example.com", "example.org", "example.net"))
     return Customer(

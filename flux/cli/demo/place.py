@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from attrs import frozen
 
@@ -38,7 +39,7 @@ class Place:
     @property
     def url(self) -> str:
         """The engine's storage."""
-        return f"sqlite:///{self.instances}"
+        return f"sqlite:///{quote(str(self.instances))}"
 
     def shop(self) -> Shop:
         return Shop.open(self.shop_file)

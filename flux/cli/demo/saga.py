@@ -4,7 +4,7 @@ import sqlite3
 
 from attrs import define
 
-from flux import Retry, Workflow, WorkflowContext, done, not_done
+from flux import CompensationContext, Retry, Workflow, WorkflowContext, done, not_done
 from flux.cli.demo.orders import Order
 from flux.cli.demo.shop import Shop
 
@@ -29,7 +29,7 @@ def order_workflow(shop: Shop) -> Workflow:
         shop.reserve(ctx.input, key=ctx.idempotency_key)
 
     @reserve.compensate(retries=BUSY)
-    def release(ctx: WorkflowContext) -> None:
+    def release(ctx: CompensationContext) -> None:
         # step_key is the key that reserve ran with: right even if its answer was lost.
         shop.release(ctx.input, key=ctx.step_key)
 
@@ -38,7 +38,7 @@ def order_workflow(shop: Shop) -> Workflow:
         ctx.data.paid_cents = shop.charge(ctx.input, key=ctx.idempotency_key)
 
     @charge.compensate(retries=BUSY)
-    def refund(ctx: WorkflowContext) -> None:
+    def refund(ctx: CompensationContext) -> None:
         shop.refund(ctx.input, key=ctx.step_key)
 
     @workflow.step(retries=BUSY)
@@ -46,7 +46,7 @@ def order_workflow(shop: Shop) -> Workflow:
         ctx.data.courier = shop.ship(ctx.input, key=ctx.idempotency_key)
 
     @ship.compensate(retries=BUSY)
-    def recall(ctx: WorkflowContext) -> None:
+    def recall(ctx: CompensationContext) -> None:
         shop.recall(ctx.input, key=ctx.step_key)
 
     # A mail has no key. After a crash Flux asks `mailed` instead of sending it once more.

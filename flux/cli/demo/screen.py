@@ -1,6 +1,6 @@
 """What the demo shows: on a terminal with a bar and colours, elsewhere as plain lines."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich import box
@@ -8,17 +8,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from flux.cli.demo.books import Books
+from flux.cli.demo.books import Books, Totals
 from flux.cli.demo.tally import StepTally, Tally
 
 SHOWN_DIFFERENCES = 20
+PLAIN_WIDTH = 120
 
 
 class Screen:
-    """Writes to one console."""
+    """Writes to the standard output."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self) -> None:
+        self.console = Console()
+        if not self.console.is_terminal:
+            self.console.width = PLAIN_WIDTH
 
     def say(self, text: str, style: str = "") -> None:
         """One line, as long as it is."""
@@ -37,7 +40,7 @@ class Screen:
 
     def tally(self, tally: Tally) -> None:
         """How the orders ended, and what each step did."""
-        ends = self._table("orders", "", "why")
+        ends = self._table("end", "orders", "why")
         for end, count in sorted(tally.ends.items()):
             why = ", ".join(f"{number} {error}" for error, number in _most(tally.causes.get(end)))
             ends.add_row(end.replace("_", " "), str(count), why)
@@ -45,30 +48,28 @@ class Screen:
         for name, step in tally.steps.items():
             steps.add_row(name, *map(str, _numbers(step)))
         for table in (ends, steps):
-            self.console.print(table)
+            self._show(table)
             self.say("")
 
     def books(self, books: Books) -> None:
         """Whether the books balance, and on what."""
-        self.say(
-            f"units    {books.units_opening} at first = {books.units_left} left"
-            f" + {books.units_shipped} shipped"
-        )
-        self.say(
-            f"money    {_euro(books.cents_captured)} captured - {_euro(books.cents_refunded)}"
-            f" refunded = {_euro(books.cents_due)} due for the completed orders"
-        )
-        self.say(
-            f"parcels  {books.shipments} sent, {books.mails} announced by mail,"
-            f" for {books.completed} completed orders"
-        )
-        if not books.differences:
+        ledger = books.ledger
+        opening, left, shipped = map(_sum, (books.opening, ledger.left, ledger.shipped))
+        captured, refunded, due = map(_euro, (ledger.captured, ledger.refunded, books.due))
+        parcels, mails = _sum(ledger.parcels), _sum(ledger.mails)
+        self.say(f"units    {opening} at first = {left} left + {shipped} shipped")
+        self.say(f"money    {captured} captured - {refunded} refunded = {due} due")
+        self.say(f"parcels  {parcels} sent, {mails} mails, {len(books.completed)} completed orders")
+        self._verdict(books.differences)
+
+    def _verdict(self, differences: Sequence[str]) -> None:
+        if not differences:
             self.say("The books balance.", style="bold green")
             return
-        self.say(f"The books do not balance; {len(books.differences)} differences:", "bold red")
-        for difference in books.differences[:SHOWN_DIFFERENCES]:
+        self.say(f"The books do not balance, differences: {len(differences)}", "bold red")
+        for difference in differences[:SHOWN_DIFFERENCES]:
             self.say(f"  {difference}")
-        if len(books.differences) > SHOWN_DIFFERENCES:
+        if len(differences) > SHOWN_DIFFERENCES:
             self.say("  ...")
 
     def _quarters(self, total: int) -> Callable[[int], None]:
@@ -83,11 +84,20 @@ class Screen:
 
         return told
 
+    def _show(self, table: Table) -> None:
+        if self.console.is_terminal:
+            self.console.print(table)
+            return
+        with self.console.capture() as captured:
+            self.console.print(table)
+        for line in captured.get().splitlines():
+            self.say(line.rstrip())
+
     def _table(self, first: str, *others: str) -> Table:
         table = Table(box=box.SIMPLE_HEAD if self.console.is_terminal else None, pad_edge=False)
         table.add_column(first, no_wrap=True)
         for other in others:
-            table.add_column(other, justify="left" if other == "why" else "right", no_wrap=True)
+            table.add_column(other, justify="left" if other == "why" else "right")
         return table
 
 
@@ -99,5 +109,9 @@ def _numbers(step: StepTally) -> tuple[int, ...]:
     return step.runs, step.completed, step.retries, step.interrupted, step.compensated
 
 
-def _euro(cents: int) -> str:
-    return f"{cents / 100:,.2f}"
+def _sum(totals: Totals) -> int:
+    return sum(totals.values())
+
+
+def _euro(totals: Totals) -> str:
+    return f"{_sum(totals) / 100:,.2f} EUR"

@@ -14,7 +14,7 @@ from typing import Self
 from flux.cli.demo.orders import Order, rows
 from flux.cli.demo.rules import WithdrawnError, ask_bank, choose_courier, one, take
 
-PATIENCE = 0.004
+PATIENCE = 0.03
 """Seconds that the shop waits for its database's lock before it says `database is locked`."""
 
 

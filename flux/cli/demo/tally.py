@@ -5,10 +5,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from attrs import define, frozen
 
-from flux import FluxEngine, StepExecution, WorkflowFilter, WorkflowState
+from flux import (
+    CompensationStatus,
+    FluxEngine,
+    Outcome,
+    StepExecution,
+    StepStatus,
+    WorkflowFilter,
+    WorkflowState,
+)
 from flux.cli.demo.place import Place
 from flux.events import AttemptEnd
-from flux.state.status import CompensationStatus, Outcome, StepStatus
 
 PAGE = 100
 
