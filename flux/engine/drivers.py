@@ -1,9 +1,10 @@
 """The drivers at work in one engine: started, awaited, and brought to an end."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-from attrs import frozen
+from attrs import Factory, define, frozen
 
 from flux import events
 from flux.definition.registry import Registry
@@ -29,6 +30,14 @@ class Claim:
     driver: Driver | None = None
 
 
+@define
+class Watch:
+    """How many wait for a change of one instance, and what tells them."""
+
+    changed: asyncio.Event = Factory(asyncio.Event)
+    waiting: int = 0
+
+
 class Drivers:
     """Which instances this engine drives; one task each."""
 
@@ -39,7 +48,7 @@ class Drivers:
         self._tasks: dict[Driver, asyncio.Task[None]] = {}
         self._claims: set[asyncio.Task[Claim]] = set()
         self._changed = asyncio.Event()
-        self._watched: dict[str, asyncio.Event] = {}
+        self._watched: dict[str, Watch] = {}
 
     @property
     def room(self) -> int:
@@ -109,10 +118,25 @@ class Drivers:
         """Return when a driver of this engine ends, or after so many seconds."""
         await self._wait(self._changed, seconds)
 
-    async def wait_for(self, id: str, seconds: float) -> None:
-        """Return when this engine begins or ends to drive it, or after so many seconds."""
-        await self._wait(self._watched.setdefault(id, asyncio.Event()), seconds)
-        self._tell(id)  # whoever else waits looks again, and nothing is kept for those who left
+    @contextmanager
+    def watching(self, id: str) -> Iterator[Watch]:
+        """See from here on whether this engine begins or ends to drive the instance.
+
+        Whoever looks at the instance and then waits watches before it looks: a change in between
+        is not missed.
+        """
+        watch = self._watched.setdefault(id, Watch())
+        watch.waiting += 1
+        try:
+            yield watch
+        finally:
+            watch.waiting -= 1
+            if not watch.waiting and self._watched.get(id) is watch:
+                del self._watched[id]
+
+    async def wait(self, watch: Watch) -> None:
+        """Return at a change, or when it is time to look again at what others have done."""
+        await self._wait(watch.changed, self._services.config.poll)
 
     async def _wait(self, event: asyncio.Event, seconds: float) -> None:
         waiting = asyncio.ensure_future(event.wait())
@@ -232,6 +256,6 @@ class Drivers:
             self._tell(driver.instance.id)
 
     def _tell(self, id: str) -> None:
-        watched = self._watched.pop(id, None)
-        if watched is not None:
-            watched.set()
+        watch = self._watched.pop(id, None)
+        if watch is not None:
+            watch.changed.set()

@@ -22,6 +22,11 @@ from flux.state.status import WorkflowStatus
 _NEEDS_A_PERSON = (WorkflowStatus.ROLLBACK_FAILED, WorkflowStatus.PARKED)
 
 
+def _is_over(status: WorkflowStatus) -> bool:
+    """Whether nothing more happens unless a person wants it."""
+    return status.is_ended or status in _NEEDS_A_PERSON
+
+
 @frozen(kw_only=True)
 class Begun:
     """A new instance, or one that exists; with its driver if this engine drives it."""
@@ -80,23 +85,30 @@ class Running:
         """Wait until nobody drives the instance any more; take it over where nobody does."""
         while driven_here() != id:
             result = await self._driven_to_rest(driver or self._drivers.driving(id), verb)
-            result = result or await self._rested(id)
             if result is not None:
                 return result
-            driver = self._drivers.driving(id) or await self._take_free(id)
-            if driver is None:
-                await self._drivers.wait_for(id, self._services.config.poll)
+            with self._drivers.watching(id) as watch:
+                driver = self._drivers.driving(id)
+                if driver is not None:
+                    continue
+                result = await self._rested(id)
+                if result is not None:
+                    return result
+                driver = await self._take_free(id)
+                if driver is None:
+                    await self._drivers.wait(watch)
         return await self._saved_so_far(id)
 
     async def until_ended(self, id: str) -> FluxResult:
         """Wait until the instance has ended or needs a person."""
         while driven_here() != id:
-            result = await self._driven_to_rest(self._drivers.driving(id), "result")
-            result = result or await self._rested(id)
-            if result is not None and (result.status.is_ended or result.status in _NEEDS_A_PERSON):
-                return result
-            if self._drivers.driving(id) is None:
-                await self._drivers.wait_for(id, self._services.config.poll)
+            with self._drivers.watching(id) as watch:
+                result = await self._driven_to_rest(self._drivers.driving(id), "result")
+                result = result or await self._rested(id)
+                if result is not None and _is_over(result.status):
+                    return result
+                if self._drivers.driving(id) is None:
+                    await self._drivers.wait(watch)
         return await self._saved_so_far(id)
 
     async def resume(self, id: str) -> FluxResult:
@@ -115,30 +127,32 @@ class Running:
         With `or_wait`, somebody else's decision that came before will do.
         """
         while not self._services.stopping.is_set():
-            loaded = await load(self._services.storage, id, history=False)
-            if not loaded.status.is_rest and or_wait:
-                return await self.until_rest(id, verb=verb)
-            if not loaded.status.is_rest:
-                raise steering.refused(id, loaded.status, verb)
-            claim = await self._drivers.take_over(id, self._decided(decision))
-            if claim.stands and claim.driver is None:
-                return await self.until_rest(id, verb=verb)
-            if claim.driver is not None and await self._saved(claim.driver):
-                return await self.until_rest(id, verb=verb, driver=claim.driver)
-            # Somebody else has just claimed it: see what became of it, and decide anew.
-            await self._drivers.wait_for(id, self._services.config.poll)
+            with self._drivers.watching(id) as watch:
+                loaded = await load(self._services.storage, id, history=False)
+                if not loaded.status.is_rest and or_wait:
+                    return await self.until_rest(id, verb=verb)
+                if not loaded.status.is_rest:
+                    raise steering.refused(id, loaded.status, verb)
+                claim = await self._drivers.take_over(id, self._decided(decision))
+                if claim.stands and claim.driver is None:
+                    return await self.until_rest(id, verb=verb)
+                if claim.driver is not None and await self._saved(claim.driver):
+                    return await self.until_rest(id, verb=verb, driver=claim.driver)
+                # Somebody else has just claimed it: see what became of it, and decide anew.
+                await self._drivers.wait(watch)
         raise EngineClosedError(verb)
 
     async def delete(self, id: str) -> None:
         """Remove an ended instance; one that somebody has just claimed is waited for."""
         while not self._services.stopping.is_set():
-            loaded = await load(self._services.storage, id, history=False)
-            if not loaded.status.is_ended:
-                fits = "only ended instances are deleted; result() waits for its end"
-                raise InvalidTransitionError(id, loaded.status, "delete", fits)
-            if await self._services.storage.delete(id, revision=loaded.record.revision):
-                return
-            await self._drivers.wait_for(id, self._services.config.poll)
+            with self._drivers.watching(id) as watch:
+                loaded = await load(self._services.storage, id, history=False)
+                if not loaded.status.is_ended:
+                    fits = "only ended instances are deleted; result() waits for its end"
+                    raise InvalidTransitionError(id, loaded.status, "delete", fits)
+                if await self._services.storage.delete(id, revision=loaded.record.revision):
+                    return
+                await self._drivers.wait(watch)
         raise EngineClosedError("delete")
 
     def _decided(self, decision: steering.Decision) -> Happened:
