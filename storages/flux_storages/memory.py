@@ -12,6 +12,7 @@ from flux.clock import Clock, SystemClock
 from flux.errors import (
     StaleInstanceError,
     StorageClosedError,
+    StorageError,
     StorageURLError,
     UniqueKeyTakenError,
 )
@@ -151,20 +152,20 @@ class MemoryStorage:
         until = instance.lease_until
         if until is not None and until > now and (held is None or instance.owner != held):
             return None
-        return self._give(instance, owner, now + timedelta(seconds=lease))
+        return self._give(instance, owner, _after(now, lease))
 
     async def claim_due(
         self, *, owner: str, lease: float, limit: int, workflows: Sequence[str] | None = None
     ) -> Sequence[Record]:
         self._check_open()
         now = self._clock.now()
-        until = now + timedelta(seconds=lease)
+        until = _after(now, lease)
         due = self._agenda.take_due(now, limit, workflows)
         return tuple(self._give(instance, owner, until) for instance in due)
 
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> Mapping[str, int]:
         self._check_open()
-        until = self._clock.now() + timedelta(seconds=lease)
+        until = _after(self._clock.now(), lease)
         renewed = {}
         for one in leases:
             instance = self._held(one)
@@ -180,9 +181,9 @@ class MemoryStorage:
         if instance is None:
             return False
         now = self._clock.now()
-        instance.lease_until = None
         if wake is not None:
-            instance.wake_at = _later(now, wake)
+            instance.wake_at = _after(now, wake)
+        instance.lease_until = None
         instance.wake_if_signalled(lease.seen, now)
         self._agenda.note(instance)
         return True
@@ -431,7 +432,15 @@ class _Agenda:
 
 
 def _later(now: datetime, seconds: float | None) -> datetime | None:
-    return None if seconds is None else now + timedelta(seconds=seconds)
+    return None if seconds is None else _after(now, seconds)
+
+
+def _after(now: datetime, seconds: float) -> datetime:
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError as error:
+        why = f"memory cannot keep this value, nothing was saved: {error}"
+        raise StorageError(why) from error
 
 
 def _frozen_with(record: Record, labels: Mapping[str, str]) -> Record:

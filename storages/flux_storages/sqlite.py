@@ -169,11 +169,11 @@ class SQLiteStorage:
         path, timeout = self._path, self._busy_timeout
         synchronous = self._synchronous
         with errors_in_words(path, timeout):
-            writer = _Connection(partial(open_for_writing, path, synchronous, timeout), 64)
-            await writer
+            writer = _Connection(partial(open_for_writing, path, synchronous, timeout))
+            await writer.open()
             try:
-                reader = _Connection(partial(open_for_reading, path, timeout), 64)
-                await reader
+                reader = _Connection(partial(open_for_reading, path, timeout))
+                await reader.open()
             except BaseException:
                 await writer.close()
                 raise
@@ -192,7 +192,7 @@ class SQLiteStorage:
     ) -> T:
         files = self._files()
         with errors_in_words(self._path, self._busy_timeout):
-            return await files.reader.run(lambda connection: act(connection, *args, **kwargs))
+            return await files.reader.call(lambda connection: act(connection, *args, **kwargs))
 
     async def _write(
         self,
@@ -222,7 +222,28 @@ class _Opened:
 
 
 class _Connection(aiosqlite.Connection):
-    async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        # A program that ends without a close is to end: SQLite is safe without one. The thread is
+        # an attribute in newer releases of aiosqlite, in older ones it is the connection itself.
+        thread: Any = getattr(self, "_thread", self)
+        thread.daemon = True
+        self._stopping: asyncio.Future[Any] | None = None
+
+    async def open(self) -> None:
+        """Connect; if that fails, return when the thread has done its last."""
+        try:
+            await self
+        except BaseException:
+            if self._stopping is not None:
+                await self._stopping
+            raise
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        self._stopping = super().stop()
+        return self._stopping
+
+    async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Call `function` in the connection's thread: one hop, whatever the function does."""
         return cast(T, await self._execute(function, self._conn))  # type: ignore[no-untyped-call]
 
@@ -237,11 +258,11 @@ class _Groups:
         self._committing: asyncio.Task[None] | None = None
 
     async def write(self, act: Callable[[sqlite3.Connection, datetime], T]) -> T:
-        """Do `act` in a transaction; it happens whole even if the caller is cancelled."""
+        """Do `act` in a transaction, whole; once that is under way, even for a cancelled caller."""
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Write(act, outcome))
         if self._committing is None:
-            self._committing = asyncio.create_task(self._commit_all())
+            self._begin()
         return await outcome
 
     async def settle(self) -> None:
@@ -249,18 +270,26 @@ class _Groups:
         while self._committing is not None:
             await asyncio.wait([self._committing])
 
+    def _begin(self) -> None:
+        self._committing = asyncio.create_task(self._commit_all())
+        self._committing.add_done_callback(self._go_on)
+
+    def _go_on(self, ended: asyncio.Task[None]) -> None:
+        # There is something left to do if somebody has cancelled the task itself.
+        self._committing = None
+        self._waiting = [write for write in self._waiting if not write.outcome.done()]
+        if self._waiting:
+            self._begin()
+
     async def _commit_all(self) -> None:
-        try:
-            while self._waiting:
-                group, self._waiting = self._waiting, []
-                await self._commit(group)
-        finally:
-            self._committing = None
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            await self._commit(group)
 
     async def _commit(self, group: "Sequence[_Write]") -> None:
         transaction = partial(_commit_together, [write.act for write in group], self._clock)
         try:
-            outcomes = await self._connection.run(transaction)
+            outcomes = await self._connection.call(transaction)
         except BaseException as error:
             for write in group:
                 write.fail(error)

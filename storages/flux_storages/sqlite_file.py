@@ -28,7 +28,6 @@ APPLICATION_ID = 0x466C7578
 OLDEST_SQLITE = (3, 35, 0)
 """The first with RETURNING."""
 
-_MAGIC = b"SQLite format 3\0"
 _PAUSE = 0.01
 
 
@@ -55,7 +54,7 @@ def open_for_writing(
     connection = _connect(path, "mode=rwc", busy_timeout)
     try:
         _migrate(connection, path)
-        _use_wal(connection, busy_timeout)
+        _use_wal(connection, path, busy_timeout)
         connection.execute(f"PRAGMA synchronous = {synchronous}")
     except BaseException:
         connection.close()
@@ -119,7 +118,8 @@ def _check_place(path: str) -> None:
         raise StorageError(f"{path} is a folder; name a file in it")
     if not place.absolute().parent.is_dir():
         raise StorageError(f"the folder of {path} is missing; create it first")
-    if place.exists() and not os.access(place, os.W_OK):
+    effective = os.access in os.supports_effective_ids
+    if place.exists() and not os.access(place, os.W_OK, effective_ids=effective):
         raise StorageError(f"{path} is read-only for this process; make it writable")
 
 
@@ -128,14 +128,24 @@ def _look_without_touching(path: str, busy_timeout: float) -> None:
     if not place.exists() or place.stat().st_size == 0:
         return
     with place.open("rb") as file:
-        header = file.read(20)
-    if not header.startswith(_MAGIC):
+        header = file.read(100)
+    if not header.startswith(b"SQLite format 3\0"):
         raise NotADatabaseError(path, "its header is not SQLite's")
     # Where WAL is in use but nobody has the file open, a look would leave a log beside it.
     unused = header[18:19] == b"\2" and not Path(f"{path}-wal").exists()
     mode = "mode=ro&immutable=1" if unused else "mode=ro"
-    with closing(_connect(path, mode, busy_timeout)) as connection:
-        _schema_version(connection, path)
+    try:
+        with closing(_connect(path, mode, busy_timeout)) as connection:
+            _schema_version(connection, path)
+    except sqlite3.OperationalError as error:
+        # After a crash in a transaction without WAL, only who may write can read. Flux writes so
+        # when it makes the file; the first thing written is the header.
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        if header[68:72] != APPLICATION_ID.to_bytes(4, "big"):
+            raise NotADatabaseError(
+                path, "a crash of another program left it half written"
+            ) from error
 
 
 def _schema_version(connection: sqlite3.Connection, path: str) -> int:
@@ -165,18 +175,19 @@ def _migrate(connection: sqlite3.Connection, path: str) -> None:
     connection.execute("COMMIT")
 
 
-def _use_wal(connection: sqlite3.Connection, busy_timeout: float) -> None:
-    # The change to WAL alone does not wait for the locks of others, so it is tried again.
-    for _ in range(int(busy_timeout / _PAUSE)):
+def _use_wal(connection: sqlite3.Connection, path: str, busy_timeout: float) -> None:
+    # Alone among the statements this one does not wait for the locks of others, so it is repeated.
+    for last in (*[False] * int(busy_timeout / _PAUSE), True):
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            if last or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             time.sleep(_PAUSE)
         else:
-            return
-    connection.execute("PRAGMA journal_mode = WAL")
+            break
+    if mode != "wal":
+        raise StorageError(f"{path} lies where SQLite has no WAL mode; put it on a local disk")
 
 
 def _connect(path: str, mode: str, busy_timeout: float) -> sqlite3.Connection:

@@ -25,7 +25,7 @@ def test_step_comes_after_the_one_declared_before() -> None:
     """Without `after` the steps are a sequence."""
     order = Workflow("order").step("a", nothing).step("b", nothing).step("c", nothing).build()
     assert [step.after for step in order.steps] == [(), ("a",), ("b",)]
-    assert order.is_sequence
+    assert order.before_step("c") == {"a", "b"}
 
 
 def test_single_source_needs_no_tuple() -> None:
@@ -36,10 +36,10 @@ def test_single_source_needs_no_tuple() -> None:
 
 
 def test_empty_after_is_an_entry() -> None:
-    """`after=()` waits for nobody, and the steps are no sequence any more."""
+    """`after=()` waits for nobody."""
     order = Workflow("order").step("a", nothing).step("b", nothing, after=()).build()
     assert order.step("b").after == ()
-    assert not order.is_sequence
+    assert order.before_step("b") == set()
 
 
 def test_ready_steps_run_in_order_of_declaration() -> None:

@@ -48,7 +48,7 @@ def test_jitter_varies() -> None:
 
 def test_only_chosen_errors_are_tried_again() -> None:
     """`retry_on` and `give_up_on` are error types, subclasses included; giving up wins."""
-    policy = Retry(1, retry_on=OSError, give_up_on=(FileNotFoundError,))  # type: ignore[arg-type]
+    policy = Retry(1, retry_on=OSError, give_up_on=(FileNotFoundError,))
     assert policy.pause(ConnectionError(), 1) is not None
     assert policy.pause(ERROR, 1) is None
     assert policy.pause(FileNotFoundError(), 1) is None

@@ -21,6 +21,9 @@ def no_argument() -> None:
     """A function that cannot be a handler."""
 
 
+NO_ARGUMENT: Any = no_argument
+
+
 def generator(ctx: Any) -> Any:
     yield ctx
 
@@ -129,7 +132,7 @@ class NeedsArguments:
         (lambda: Workflow("order", input=dict), "input=<class 'dict'> is no attrs class"),
         (lambda: Workflow("order", data=int), "data=<class 'int'> is no attrs class"),
         (lambda: Workflow("order", data=NeedsArguments), "cannot be made without arguments"),
-        (lambda: Workflow("order", validate=no_argument), "validate: it must take one argument"),
+        (lambda: Workflow("order", validate=NO_ARGUMENT), "validate: it must take one argument"),
     ],
 )
 def test_problems_of_the_workflow_itself(make: Callable[[], Workflow], told: str) -> None:
@@ -157,7 +160,7 @@ def test_all_problems_come_at_once() -> None:
 def test_error_lists_its_problems() -> None:
     """The message names the workflow and has a line for each problem."""
     with pytest.raises(DefinitionError) as refused:
-        Workflow("order").step("a", nothing, retries=-1, commit=1).build()  # type: ignore[typeddict-item]
+        Workflow("order").step("a", nothing, retries=-1, timeout=0).build()
     assert isinstance(refused.value, ValueError)
     first, *rest = str(refused.value).splitlines()
     assert first == "workflow 'order' cannot be built:"

@@ -179,7 +179,7 @@ def test_text_is_no_list(text: object) -> None:
 
 def test_data_text_is_no_list() -> None:
     """Nor is one that a handler left in a field of `data`."""
-    with pytest.raises(NotJSONError, match="data.codes"):
+    with pytest.raises(NotJSONError, match=r"data\.codes"):
         ORDER.plain_data(Basket(codes="abc"))  # type: ignore[arg-type]
 
 

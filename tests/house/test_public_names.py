@@ -4,6 +4,7 @@ import flux
 
 PINNED = [
     "Attempt",
+    "AttemptEnd",
     "Checkpoint",
     "Clock",
     "CompensationContext",
@@ -17,6 +18,8 @@ PINNED = [
     "FluxResult",
     "FluxTraceEvent",
     "FluxTraceSink",
+    "HandlerCancelledError",
+    "IllegalMoveError",
     "InputError",
     "InstanceConflictError",
     "InstanceNotFoundError",
@@ -36,6 +39,7 @@ PINNED = [
     "SignalReceipt",
     "StaleInstanceError",
     "StateFormatError",
+    "StateUnreadableError",
     "Step",
     "StepCompensatedError",
     "StepCompensation",

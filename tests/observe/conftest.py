@@ -1,5 +1,7 @@
 """An instance to be observed."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from flux.events import InstanceFacts, StepFacts
@@ -11,6 +13,7 @@ def facts() -> InstanceFacts:
     return InstanceFacts(
         id="order-7",
         workflow="order",
+        created_at=datetime(2026, 1, 1, 11, 59, tzinfo=UTC),
         input=b'{"sku":"A1"}',
         steps={
             "reserve": StepFacts(index=0, commit=False, max_retries=3),

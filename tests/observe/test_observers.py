@@ -40,7 +40,7 @@ class AsyncRecorder(Recorder):
         super().emit(event)
 
     async def close(self) -> None:  # type: ignore[override]
-        await turns(1)
+        await turns(5)
         super().close()
 
 
@@ -178,7 +178,9 @@ def test_failed_outlet_is_told_again(facts: InstanceFacts) -> None:
 
 def test_unreadable_event_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """An event that cannot be made does not stop the teller."""
-    broken = InstanceFacts(id="order-7", workflow="order", input=b"{", steps={})
+    broken = InstanceFacts(
+        id="order-7", workflow="order", created_at=STARTED.at, input=b"{", steps={}
+    )
     observers(print).tell(broken, STARTED)
     record = only_record(caplog)
     assert record.getMessage() == "observer.event_unreadable"
@@ -226,15 +228,15 @@ async def test_events_before_the_start_are_kept(facts: InstanceFacts) -> None:
 
 
 async def test_starting_twice_is_starting(facts: InstanceFacts) -> None:
-    """A second start changes nothing: each event is still delivered, once and in order."""
-    sink = AsyncRecorder()
-    listening = observers(sink)
+    """A second start changes nothing: there is one delivery at a time."""
+    hanging, sink = Hanging(), AsyncRecorder()
+    listening = observers(hanging, sink)
     await listening.start()
     await listening.start()
     listening.tell(facts, STARTED)
-    listening.tell(facts, COMPLETED)
-    await listening.close(5)
-    assert sink.types == ["workflow:start", "workflow:complete"]
+    await turns(10)
+    assert (hanging.begun.is_set(), sink.types) == (True, [])
+    await listening.close(0)
 
 
 @pytest.mark.parametrize("outlet", [failing_later, cancelled_later])
@@ -450,19 +452,42 @@ async def test_failing_close_is_logged(caplog: pytest.LogCaptureFixture) -> None
 
 
 async def test_hanging_close_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
-    """An outlet whose close never ends is given up, and the others are closed all the same."""
+    """An outlet whose close never ends is stopped, and the others are closed all the same."""
+    ended: list[str] = []
 
     class HangingClose(Recorder):
         async def close(self) -> None:  # type: ignore[override]
-            await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("stopped")
 
     sink = Recorder()
     listening = observers(HangingClose(), sink)
     await listening.start()
     await listening.close(0)
-    assert "observer.close_timed_out" in caplog.messages
-    assert sink.closed == 1
     await turns(3)
+    assert "observer.close_timed_out" in caplog.messages
+    assert (ended, sink.closed) == (["stopped"], 1)
+
+
+async def test_slowest_close_is_waited_for() -> None:
+    """The end has come when the last outlet is closed, not the first."""
+    sink = AsyncRecorder()
+    listening = observers(Recorder(), sink)
+    await listening.start()
+    await listening.close(5)
+    assert sink.closed == 1
+
+
+async def test_close_leaves_no_timer() -> None:
+    """What ended within the grace leaves nobody waiting for the rest of it."""
+    clock = ManualClock()
+    listening = Observers([Recorder()], logger=LOGGER, clock=clock)
+    await listening.start()
+    await listening.close(5)
+    await turns(3)
+    assert clock.sleeping == 0
 
 
 async def test_closed_observers_are_not_active(facts: InstanceFacts) -> None:

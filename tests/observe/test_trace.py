@@ -1,6 +1,7 @@
 """Trace events: what observers are told of what happened."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -72,6 +73,7 @@ TOLD: list[tuple[Event, str, str | None]] = [
     ),
     (events.StepsRetried(at=AT, steps=("charge",)), "workflow:retry", "running"),
     (events.StepStarted(at=AT, step="reserve", attempt=1), "step:start", "running"),
+    (events.StepReached(at=AT, step="reserve"), "step:reached", "pending"),
     (events.StepSkipped(at=AT, step="reserve"), "step:skipped", "skipped"),
     (events.StepReplayed(at=AT, step="charge", number=2), "step:replayed", "completed"),
     (events.StepReopened(at=AT, step="charge", number=2), "step:reopened", "running"),
@@ -302,3 +304,11 @@ def test_compensation_error_tells_the_failure(facts: InstanceFacts) -> None:
 def test_meta_tells_the_rest(facts: InstanceFacts, event: Event, meta: dict[str, object]) -> None:
     """What the original has no field for stands in meta."""
     assert traced(facts, event).meta == meta
+
+
+@pytest.mark.parametrize("end", [events.InstanceFailed, events.InstanceRolledBack])
+def test_failed_instance_tells_why(facts: InstanceFacts, end: type[Any]) -> None:
+    """An instance that did not get through tells the cause, and how long it took."""
+    told = traced(facts, end(at=AT, error=DECLINED))
+    assert told.error == DECLINED
+    assert told.duration == (AT - facts.created_at).total_seconds()

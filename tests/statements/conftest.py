@@ -2,5 +2,7 @@
 
 from dying import crash
 from opening import engine, open_engine, storage
+from turning import turned
+from undoing import lives
 
-__all__ = ["crash", "engine", "open_engine", "storage"]
+__all__ = ["crash", "engine", "lives", "open_engine", "storage", "turned"]

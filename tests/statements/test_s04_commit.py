@@ -124,14 +124,12 @@ async def test_s04_a_replay_gives_output_and_data(engine: FluxEngine) -> None:
 
 async def test_s04_a_replay_keeps_its_place_in_the_order(engine: FluxEngine) -> None:
     """The data changes of a commit come after those of the steps before it, run anew or not."""
-    order = Workflow("order")
-    for name, commit in [("first", False), ("second", True), ("third", False)]:
 
-        async def write(ctx: WorkflowContext, name: str = name) -> None:
-            ctx.data["order"] = [*ctx.data.get("order", []), name]
-            ctx.data["last"] = name
+    async def write(ctx: WorkflowContext) -> None:
+        ctx.data["order"] = [*ctx.data.get("order", []), ctx.step]
+        ctx.data["last"] = ctx.step
 
-        order.step(name, lambda ctx, write=write: write(ctx), commit=commit)
+    order = Workflow("order").step("first", write).commit("second", write).step("third", write)
     await engine.execute(order, id="order-1")
     result = await engine.restart("order-1", "first")
     assert result.data == {"order": ["first", "second", "third"], "last": "third"}
@@ -245,7 +243,10 @@ async def test_s04_a_commit_off_the_new_path_is_owed(engine: FluxEngine) -> None
     express, undone = [True], list[str]()
     order, ship = sequence("pack"), Flaky(0)
     order.commit(
-        "express", noting("express", []), when=lambda ctx: express[0], compensate=noting("-", undone)
+        "express",
+        noting("express", []),
+        when=lambda ctx: express[0],
+        compensate=noting("-", undone),
     )
     order.step("ship", ship)
     await engine.execute(order, id="order-1")

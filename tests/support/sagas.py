@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from flux import FluxResult, StepExecution, Workflow, WorkflowContext, WorkflowState
+from flux.testing import ManualClock
+
+T = TypeVar("T")
 
 
 class Flaky:
@@ -68,3 +71,17 @@ async def until(condition: Callable[[], object], limit: float = 5.0) -> None:
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110 - any condition, no event needed for it
             await asyncio.sleep(0.001)
+
+
+async def passing(clock: ManualClock, seconds: float) -> None:
+    """Let `seconds` pass by the clock, and all that is due by then happen."""
+    clock.advance(seconds)
+    await asyncio.sleep(0.03)
+
+
+async def as_time_passes(clock: ManualClock, task: asyncio.Task[T], limit: float = 5.0) -> T:
+    """The task's result; whenever nothing happens any more, a second passes by the clock."""
+    async with asyncio.timeout(limit):
+        while not task.done():
+            await passing(clock, 1)
+    return task.result()

@@ -1,0 +1,209 @@
+"""What each event makes of an instance: values in, values out."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flux import StoredError, WorkflowStatus, events
+from flux.errors import IllegalMoveError
+from flux.events import AttemptEnd, DataChanges, Event
+from flux.state.changes import change, first_head
+from flux.state.instance import Instance, Origin
+from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+ERROR = StoredError(type="RuntimeError", message="declined")
+STATUS = WorkflowStatus
+
+
+def new_instance(*happened: Event) -> Instance:
+    """An instance that was started, and to which this has happened."""
+    origin = Origin(id="o", workflow="order", version="1", created_at=AT, input=b"{}")
+    instance = Instance(origin, first_head(AT))
+    for event in (events.InstanceStarted(at=AT), *happened):
+        instance.accept(change(instance, event))
+    return instance
+
+
+def completed(step: str, **set_: bytes) -> events.StepCompleted:
+    changes = DataChanges(set=set_)
+    return events.StepCompleted(
+        at=AT, step=step, started_at=AT, attempt=1, output=b"1", changes=changes
+    )
+
+
+def attempt_failed(step: str, attempt: int, ended: AttemptEnd) -> events.AttemptFailed:
+    return events.AttemptFailed(
+        at=AT, step=step, started_at=AT, attempt=attempt, ended=ended, error=ERROR, retry_at=AT
+    )
+
+
+def failed(step: str, ended: AttemptEnd = AttemptEnd.FAILED) -> events.StepFailed:
+    return events.StepFailed(at=AT, step=step, error=ERROR, started_at=AT, attempt=1, ended=ended)
+
+
+def compensated(step: str, number: int, **set_: bytes) -> events.StepCompensated:
+    changes = DataChanges(set=set_)
+    return events.StepCompensated(
+        at=AT, step=step, number=number, started_at=AT, attempt=1, changes=changes
+    )
+
+
+def test_change_leaves_the_instance_alone() -> None:
+    """An event makes a new value; nothing has happened until it is accepted."""
+    instance = new_instance(completed("a", x=b"1"))
+    head, executions, data = instance.head, dict(instance.executions), dict(instance.data)
+    change(instance, completed("b", x=b"2"))
+    change(instance, failed("b"))
+    assert (instance.head, instance.executions, instance.data) == (head, executions, data)
+
+
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [
+        (events.InstanceCompleted, STATUS.COMPLETED),
+        (events.InstanceFailed, STATUS.FAILED),
+        (events.RollbackStarted, STATUS.ROLLING_BACK),
+    ],
+)
+def test_endings_move_the_status(ending: type[Event], status: WorkflowStatus) -> None:
+    """And an instance that has ended tells when."""
+    later = datetime(2026, 1, 2, tzinfo=UTC)
+    head = change(new_instance(), ending(at=later)).head
+    assert (head.status, head.updated_at) == (status, later)
+    assert head.ended_at == (later if status.is_ended else None)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.InstanceRolledBack(at=AT),
+        events.RollbackFailed(at=AT),
+        events.InstanceParked(at=AT, reason="x"),
+    ],
+)
+def test_illegal_move_raises(event: Event) -> None:
+    """An event that does not fit the status is a fault of the engine."""
+    with pytest.raises(IllegalMoveError, match="cannot go from completed to"):
+        change(new_instance(events.InstanceCompleted(at=AT)), event)
+
+
+def test_completed_step() -> None:
+    """It has an outcome, a result, and its turn."""
+    execution = new_instance(completed("a"), completed("b")).current["b"]
+    assert (execution.status, execution.outcome) == (StepStatus.COMPLETED, Outcome.COMPLETED)
+    assert (execution.output, execution.attempts, execution.generation) == (b"1", 1, 1)
+    assert execution.finished == execution.folded == execution.number == 2
+
+
+def test_failed_step_turns_the_direction() -> None:
+    """With the failure itself; status and data stay until the rollback begins."""
+    instance = new_instance(completed("a", x=b"1"), failed("b"))
+    head = instance.head
+    assert (head.direction, head.status, head.error) == (Direction.BACK, STATUS.RUNNING, ERROR)
+    assert instance.data == {"x": b"1"}
+
+
+@pytest.mark.parametrize("ended", AttemptEnd)
+def test_failed_attempt_tells_what_is_known(ended: AttemptEnd) -> None:
+    """One that raised is known not to have acted; any other end leaves it unknown."""
+    execution = new_instance(attempt_failed("a", 1, ended)).current["a"]
+    unknown = ended is not AttemptEnd.FAILED
+    assert execution.outcome == (Outcome.UNKNOWN if unknown else None)
+    assert execution.failures == (0 if ended is AttemptEnd.INTERRUPTED else 1)
+
+
+def test_unknown_stays_unknown() -> None:
+    """A later attempt that raised does not make it known; a completion does."""
+    doubtful = attempt_failed("a", 1, AttemptEnd.TIMED_OUT)
+    instance = new_instance(doubtful, attempt_failed("a", 2, AttemptEnd.FAILED))
+    assert instance.current["a"].outcome is Outcome.UNKNOWN
+    assert change(instance, failed("a")).executions[0].outcome is Outcome.UNKNOWN
+    assert change(instance, completed("a")).executions[0].outcome is Outcome.COMPLETED
+
+
+def test_only_the_last_attempts_are_kept() -> None:
+    """A step that is tried for ever does not grow for ever."""
+    tries = [attempt_failed("a", number, AttemptEnd.FAILED) for number in range(1, 31)]
+    execution = new_instance(*tries).current["a"]
+    assert [attempt.number for attempt in execution.failed_attempts] == list(range(21, 31))
+    assert (execution.attempts, execution.failures) == (30, 30)
+
+
+def test_recoveries_count_up_to_progress() -> None:
+    """A step that ends sets them back, an attempt that fails does not."""
+    recovered = events.InstanceRecovered(at=AT)
+    instance = new_instance(recovered, recovered)
+    assert instance.head.recoveries == 2
+    attempt = attempt_failed("a", 1, AttemptEnd.INTERRUPTED)
+    assert change(instance, attempt).head.recoveries == 2
+    assert change(instance, completed("a")).head.recoveries == 0
+
+
+def test_unparked_goes_on_as_it_went() -> None:
+    """Forward as running, back as rolling back, both with a fresh budget."""
+    parked = events.InstanceParked(at=AT, reason="too often")
+    forward = new_instance(parked)
+    back = new_instance(completed("a"), failed("b"), events.RollbackStarted(at=AT), parked)
+    for instance, status in ((forward, STATUS.RUNNING), (back, STATUS.ROLLING_BACK)):
+        assert (instance.head.status, instance.head.reason) == (STATUS.PARKED, "too often")
+        head = change(instance, events.InstanceUnparked(at=AT)).head
+        assert (head.status, head.reason, head.recoveries) == (status, None, 0)
+
+
+def test_restart_sets_steps_aside() -> None:
+    """Their data goes, their entries stay; the next execution is of another generation."""
+    ended = (completed("a", x=b"1"), completed("b", y=b"2"), events.InstanceCompleted(at=AT))
+    instance = new_instance(*ended)
+    restarted = events.InstanceRestarted(at=AT, from_step="b", replaced=(2,))
+    instance.accept(change(instance, restarted))
+    assert (instance.head.status, instance.head.run, instance.data) == ("running", 2, {"x": b"1"})
+    assert (set(instance.current), set(instance.past)) == ({"a"}, {"b"})
+    assert [len(instance.history()), len(instance.history(replaced=True))] == [1, 2]
+    instance.accept(change(instance, completed("b")))
+    assert instance.current["b"].generation == 2
+
+
+def test_rollback_retried_is_afresh() -> None:
+    """Failed compensations have no failures any more, but keep counting their attempts."""
+    lost = events.CompensationFailed(
+        at=AT, step="a", number=1, started_at=AT, attempt=3, error=ERROR, ended=AttemptEnd.FAILED
+    )
+    turn = (failed("b"), events.RollbackStarted(at=AT), lost, events.RollbackFailed(at=AT))
+    instance = new_instance(completed("a"), *turn)
+    again = change(instance, events.RollbackRetried(at=AT))
+    undone = again.executions[0].compensation
+    assert undone is not None
+    assert (undone.status, undone.failures, undone.attempts) == (CompensationStatus.RUNNING, 0, 3)
+    assert again.head.status is STATUS.ROLLING_BACK
+
+
+keys = st.dictionaries(st.sampled_from("xyz"), st.sampled_from([b"1", b"2"]), max_size=2)
+
+
+coin = st.booleans()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), keys), max_size=8), st.data())
+def test_data_is_the_fold_of_the_history(steps: list[Any], data: Any) -> None:
+    """However the instance got there, its executions alone give its data again."""
+    instance = new_instance()
+    for step, set_ in steps:
+        if step in instance.current:
+            ended = events.InstanceCompleted(at=AT)
+            instance.accept(change(instance, ended))
+            replaced = (instance.current[step].number,)
+            again = events.InstanceRestarted(at=AT, from_step=step, replaced=replaced)
+            instance.accept(change(instance, again))
+        instance.accept(change(instance, completed(step, **set_)))
+        owed = sorted(e.number for e in instance.executions.values() if e.is_owed)
+        if owed and data.draw(coin):
+            undone = instance.executions[data.draw(st.sampled_from(owed))]
+            event = compensated(undone.step, undone.number, **data.draw(keys))
+            instance.accept(change(instance, event))
+        rebuilt = Instance(instance.origin, instance.head, instance.executions.values())
+        assert rebuilt.data == instance.data
+        assert rebuilt.current == instance.current
