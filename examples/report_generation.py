@@ -103,7 +103,7 @@ async def main(folder: Path) -> None:
             for step in result.history:
                 print(f"  {step.name}: {step.status}")
                 for past in step.attempts:
-                    print(f"    attempt {past.number}: {past.error and past.error.type}")
+                    print(f"    attempt {past.number}: {past.error.type}")
     show(folder)
 
 
