@@ -214,10 +214,10 @@ class Drivers:
         except BaseException:
             # Somebody who knows the workflow as it was may drive it; but not at once again here.
             later = None if rests else self._services.config.lease
-            await self._services.leases.give_back(held, wake=later)
+            await self._give_back(held, wake=later)
             raise
         if rests and not so_far:
-            await self._services.leases.give_back(held)
+            await self._give_back(held)
             return None
         driver = Driver(
             self._services,
@@ -230,6 +230,11 @@ class Drivers:
         )
         self.start(driver)
         return driver
+
+    async def _give_back(self, held: HeldLease, *, wake: float | None = None) -> None:
+        await self._services.leases.give_back(held, wake=wake)
+        # Whoever was refused a claim meanwhile may try again.
+        self._tell(held.id)
 
     async def _unused_owner(self, id: str) -> str | None:
         """The token of a lease of this engine that no task of it uses, as after a failed save."""

@@ -6,8 +6,6 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
-from attrs import frozen
-
 from flux import events
 from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition
@@ -15,16 +13,14 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.engine import outcome, plan
 from flux.engine.attempt import Attempted, goes_through
 from flux.engine.context import CompensationContext, WorkflowContext
+from flux.engine.journal import Journal, Terms
 from flux.engine.lease import HeldLease
 from flux.engine.services import Services
 from flux.errors import OutcomeUnknownError, StaleInstanceError, StoredError
-from flux.events import AttemptEnd, Event, InstanceFacts, StepFacts
-from flux.state.changes import change
-from flux.state.codec import encode_execution, encode_head, encode_origin
+from flux.events import AttemptEnd, Event
 from flux.state.execution import Execution, idempotency_key
 from flux.state.instance import Instance
 from flux.state.status import Outcome, WorkflowStatus
-from flux.storage import Checkpoint, Entry, Record
 
 _BAD_ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
     WorkflowStatus.FAILED: events.InstanceFailed,
@@ -39,19 +35,6 @@ _driven: ContextVar[str | None] = ContextVar("flux_driven", default=None)
 def driven_here() -> str | None:
     """The id of the instance for which the code that asks is running; None outside of handlers."""
     return _driven.get()
-
-
-@frozen
-class Terms:
-    """How a save leaves the instance: what runs next, who keeps it, when it is due."""
-
-    intent: tuple[str, ...]
-    lease: float | None
-    wake: float | None
-
-    @property
-    def goes_on(self) -> bool:
-        return self.lease is not None
 
 
 class Driver:
@@ -77,7 +60,6 @@ class Driver:
     ) -> None:
         self.definition = definition
         self.instance = instance
-        self.intent: tuple[str, ...] = ()
         self.is_at_rest = False
         self.is_cancelled = False
         """Set by whoever cancels the driver's task; else a cancellation is the handler's own."""
@@ -87,15 +69,16 @@ class Driver:
         """Done when the driver counts no more, although its handler may go on."""
         self._services = services
         self._plan = plan.Plan(definition, services.config.lease)
-        self._owner = owner
-        self._revision = revision
-        self._held = held
-        self._changed: dict[int, Execution] = {}
-        self._unsaid: list[Event] = []
-        self._turns = 0
-        self._facts = self._instance_facts() if services.observers.active else None
+        self._journal = Journal(
+            services, definition, instance, owner=owner, revision=revision, held=held
+        )
         for event in happened:
             self._apply(event)
+
+    @property
+    def intent(self) -> tuple[str, ...]:
+        """The intent that was saved last."""
+        return self._journal.intent
 
     async def drive(self) -> None:
         """Go on until the instance rests, is lost, or is given back; raises nothing of its own."""
@@ -110,23 +93,25 @@ class Driver:
                 "instance.stopped", extra={"instance": self.instance.id}
             )
         finally:
-            if self._held is not None:
-                self._services.leases.drop(self._held)
+            self._journal.drop_lease()
             if self.error is not None and not self.first_save.done():
                 self.first_save.set_result(False)
             self.first_save.cancel()
 
     async def give_back(self) -> None:
         """After the driver was cancelled: let others have the instance at once."""
-        if self._held is not None and not self.is_at_rest:
-            await self._services.leases.give_back(self._held, wake=0)
+        if not self.is_at_rest:
+            await self._journal.give_back()
 
     async def _drive(self) -> None:
         while True:
             action = await self._next()
             terms = self._terms(action)
-            if not await self._save(terms) or not terms.goes_on:
-                self.is_at_rest = isinstance(action, plan.Finish)
+            saved = await self._journal.save(terms)
+            if not self.first_save.done():
+                self.first_save.set_result(saved)
+            if not saved or not terms.goes_on:
+                self.is_at_rest = saved and isinstance(action, plan.Finish)
                 return
             await self._act(action)
 
@@ -165,7 +150,6 @@ class Driver:
             self._apply(_BAD_ENDS[status](at=self._now(), error=self.instance.head.error))
 
     async def _ask(self, step: StepDefinition) -> plan.Action | None:
-        await self._let_others_move()
         ctx = self._context(step, self.instance.current.get(step.name))
         timeout = self._services.config.when_timeout
         try:
@@ -198,8 +182,6 @@ class Driver:
         execution = self.instance.current[step.name]
         return plan.Verify(step, execution) if verify else plan.Run(step, execution)
 
-    # Saving
-
     def _terms(self, action: plan.Action) -> Terms:
         lease = self._services.config.lease
         if isinstance(action, plan.Finish):
@@ -211,64 +193,6 @@ class Driver:
             return Terms((), None, pause) if pause > lease else Terms((), lease, None)
         assert isinstance(action, plan.Run | plan.Verify | plan.Undo)
         return Terms((action.step.name,), lease, None)
-
-    async def _save(self, terms: Terms) -> bool:
-        """Save all that has happened since the last save; False if the id exists already."""
-        if self._held is not None and not terms.goes_on:
-            self._services.leases.drop(self._held)
-        asked_at = self._services.leases.asked_at()
-        entries = tuple(
-            Entry(number=number, body=encode_execution(execution))
-            for number, execution in self._changed.items()
-        )
-        if self._revision == 0:
-            if not await self._create(terms, entries):
-                return False
-        else:
-            await self._checkpoint(terms, entries)
-        self._revision += 1
-        self._changed.clear()
-        self.intent = terms.intent
-        if terms.goes_on:
-            self._extend(asked_at)
-        if not self.first_save.done():
-            self.first_save.set_result(True)
-        self._say_all()
-        await self._let_others_move()
-        return True
-
-    async def _create(self, terms: Terms, entries: tuple[Entry, ...]) -> bool:
-        record = first_record(self.instance, intent=terms.intent, owner=self._owner)
-        made = await self._services.storage.create(
-            record, entries=entries, lease=terms.lease, wake=terms.wake
-        )
-        if not made:
-            self.first_save.set_result(False)
-        return made
-
-    async def _checkpoint(self, terms: Terms, entries: tuple[Entry, ...]) -> None:
-        head = self.instance.head
-        await self._services.storage.save(
-            Checkpoint(
-                id=self.instance.id,
-                owner=self._owner,
-                expected=self._revision,
-                status=head.status.value,
-                intent=terms.intent,
-                payload=encode_head(head),
-                updated_at=head.updated_at,
-                ended_at=head.ended_at,
-                lease=terms.lease,
-                wake=terms.wake,
-                entries=entries,
-            )
-        )
-
-    def _extend(self, asked_at: float) -> None:
-        if self._held is None:
-            self._held = self._services.leases.hold(self.instance.id, self._owner, asked_at)
-        else:
-            self._held.sure_until = asked_at + self._services.config.lease
 
     # Acting
 
@@ -295,7 +219,7 @@ class Driver:
 
     async def _run(self, step: StepDefinition, execution: Execution | None) -> None:
         ctx = self._context(step, execution)
-        await self._may_call(
+        await self._journal.before_call(
             events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt)
         )
         attempted = await self._call(step, step.handler, ctx, step.timeout)
@@ -307,7 +231,7 @@ class Driver:
     async def _verify(self, step: StepDefinition, execution: Execution) -> None:
         assert step.verify is not None
         ctx = self._context(step, execution, attempt=execution.attempts)
-        await self._may_call(None)
+        await self._journal.before_call(None)
         attempted = await self._call(step, step.verify, ctx, step.timeout)
         policy = self._policy(step.retries)
         for event in outcome.after_verification(
@@ -321,7 +245,7 @@ class Driver:
         ctx = CompensationContext(
             self.definition, self.instance, execution, clock=self._services.clock, attempt=attempt
         )
-        await self._may_call(
+        await self._journal.before_call(
             events.CompensationStarted(
                 at=self._now(), step=step.name, number=execution.number, attempt=attempt
             )
@@ -352,13 +276,6 @@ class Driver:
         while task is not None and task.cancelling():
             task.uncancel()
 
-    async def _may_call(self, event: Event | None) -> None:
-        """Make sure that the instance is ours right before a handler is called."""
-        assert self._held is not None
-        await self._services.leases.ensure(self._held)
-        if event is not None and self._facts is not None:
-            self._services.observers.tell(self._facts, event)
-
     def _context(
         self, step: StepDefinition, execution: Execution | None, attempt: int | None = None
     ) -> WorkflowContext:
@@ -380,41 +297,8 @@ class Driver:
 
     # Small things
 
-    async def _let_others_move(self) -> None:
-        # On memory nothing suspends a driver whose handlers do not. A turn of the loop costs as
-        # much as a save there, so it is not taken every time.
-        self._turns += 1
-        if self._turns % 16 == 0:
-            await asyncio.sleep(0)
-
     def _apply(self, event: Event) -> None:
-        happened = change(self.instance, event)
-        self.instance.accept(happened)
-        for execution in happened.executions:
-            self._changed[execution.number] = execution
-        if self._facts is not None:
-            self._unsaid.append(event)
-
-    def _say_all(self) -> None:
-        if self._facts is not None:
-            for event in self._unsaid:
-                self._services.observers.tell(self._facts, event)
-            self._unsaid.clear()
-
-    def _instance_facts(self) -> InstanceFacts:
-        default = self._services.config.default_retries
-        return InstanceFacts(
-            id=self.instance.id,
-            workflow=self.definition.name,
-            created_at=self.instance.origin.created_at,
-            input=self.instance.origin.input,
-            steps={
-                step.name: StepFacts(
-                    index=index, commit=step.commit, max_retries=(step.retries or default).retries
-                )
-                for index, step in enumerate(self.definition.steps)
-            },
-        )
+        self._journal.apply(event)
 
     def _now(self) -> datetime:
         return self._services.clock.now()
@@ -438,22 +322,3 @@ class Driver:
 
     def _timeout(self, own: float | None) -> float | None:
         return own or self._services.config.default_timeout
-
-
-def first_record(instance: Instance, *, intent: tuple[str, ...] = (), owner: str) -> Record:
-    """The record with which an instance is created."""
-    origin, head = instance.origin, instance.head
-    return Record(
-        id=origin.id,
-        workflow=origin.workflow,
-        version=origin.version,
-        status=head.status.value,
-        owner=owner,
-        labels=origin.labels,
-        created_at=origin.created_at,
-        updated_at=head.updated_at,
-        ended_at=head.ended_at,
-        intent=intent,
-        fixed=encode_origin(origin),
-        payload=encode_head(head),
-    )

@@ -9,8 +9,9 @@ from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import steering
 from flux.engine.drivers import Drivers, Happened
+from flux.engine.journal import first_record
 from flux.engine.loading import Loaded, load, result_of
-from flux.engine.loop import Driver, driven_here, first_record
+from flux.engine.loop import Driver, driven_here
 from flux.engine.recovery import find_due
 from flux.engine.services import Services
 from flux.errors import EngineClosedError, InvalidTransitionError

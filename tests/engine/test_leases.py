@@ -10,6 +10,7 @@ import pytest
 from flux import (
     FluxConfig,
     Lease,
+    Retry,
     StorageError,
     Workflow,
     WorkflowContext,
@@ -18,7 +19,7 @@ from flux import (
 )
 from flux.testing import ManualClock
 from opening import OpenEngine
-from sagas import as_time_passes, passing, sequence, step_of, until
+from sagas import Flaky, as_time_passes, passing, sequence, step_of, until
 from saves import DiedError, Saves
 
 
@@ -29,9 +30,12 @@ class Line(Saves):
         super().__init__(storage)
         self.renewed: list[list[str]] = []
         self.is_cut = False
+        self.failures = 0
+        """So many of the next renewals fail."""
 
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> Mapping[str, int]:
-        if self.is_cut:
+        self.failures -= 1
+        if self.is_cut or self.failures >= 0:
             raise StorageError("the line is cut")
         self.renewed.append([one.id for one in leases])
         return await super().renew(leases, lease=lease)
@@ -264,6 +268,22 @@ async def test_a_lease_that_nobody_took_is_still_good(
     held.go_on.set()
     assert step_of(await executing, "pay").output == "pay 1"
     assert held.ran == ["pay 1", "pay 1 ended"]
+
+
+async def test_a_lease_that_ran_out_is_renewed_before_a_handler_is_called(
+    storage: WorkflowStorage, open_engine: OpenEngine
+) -> None:
+    """An engine that finds its own lease run out, and not taken, renews it and goes on."""
+    clock, line, pay = ManualClock(), Line(storage), Flaky(1)
+    order = Workflow("order").step("pay", pay, retries=Retry(1, initial=20))
+    engine = await open_engine(line, clock=clock, lease=30, poll=3000)
+    executing = asyncio.create_task(engine.execute(order))
+    await until(lambda: len(line.made) == 2)
+    await passing(clock, 0)
+    line.failures = 1
+    clock.advance(100)
+    assert (await executing).status is WorkflowStatus.COMPLETED
+    assert (pay.attempts, len(line.renewed)) == ([1, 2], 1)
 
 
 async def test_a_failed_renewal_is_logged_and_repeated(

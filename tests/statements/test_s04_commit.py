@@ -133,6 +133,7 @@ async def test_s04_a_replay_keeps_its_place_in_the_order(engine: FluxEngine) -> 
     await engine.execute(order, id="order-1")
     result = await engine.restart("order-1", "first")
     assert result.data == {"order": ["first", "second", "third"], "last": "third"}
+    assert (await engine.get("order-1")).data == result.data
     assert [entry.name for entry in result.history] == ["first", "second", "third"]
 
 
@@ -152,6 +153,7 @@ async def test_s04_a_replayed_commit_overrides_what_came_before(engine: FluxEngi
     await engine.execute(order, id="order-1")
     result = await engine.restart("order-1", "quote")
     assert result.data == {"price": 100, "quoted": 2}
+    assert (await engine.get("order-1")).data == result.data
 
 
 async def test_s04_predicates_are_asked_anew(engine: FluxEngine) -> None:

@@ -19,7 +19,7 @@ from flux import (
     WorkflowStatus,
 )
 from opening import OpenEngine
-from sagas import noting, sequence, step_of, until
+from sagas import heedless, noting, sequence, step_of, until
 
 SHORT = 0.03
 ONCE_MORE = Retry(1, initial=0)
@@ -39,15 +39,10 @@ async def hang(ctx: WorkflowContext) -> None:
 
 async def stubborn(ctx: WorkflowContext) -> None:
     """Ignores its cancellation for a while."""
-    until_then = time.monotonic() + 1
-    while time.monotonic() < until_then:
-        try:
-            await asyncio.sleep(until_then - time.monotonic())
-        except asyncio.CancelledError:
-            continue
+    await heedless(1)
 
 
-def saved_by_cancelled(ctx: WorkflowContext) -> str:
+def until_cancelled(ctx: WorkflowContext) -> str:
     """Blocks until it is told to end."""
     while not ctx.cancelled():
         time.sleep(0.002)
@@ -180,7 +175,7 @@ async def test_s09_a_stubborn_handler_is_left_behind(
 
 async def test_s09_a_sync_handler_is_told(engine: FluxEngine) -> None:
     """A plain handler sees `ctx.cancelled()` once its time is over."""
-    order = Workflow("order").step("slow", saved_by_cancelled, timeout=SHORT)
+    order = Workflow("order").step("slow", until_cancelled, timeout=SHORT)
     result = await engine.execute(order)
     assert str(result.error) == "StepTimeoutError: step 'slow' took longer than 0.03 s"
     assert step_of(result, "slow").outcome == "unknown"
@@ -188,7 +183,7 @@ async def test_s09_a_sync_handler_is_told(engine: FluxEngine) -> None:
 
 async def test_s09_a_late_result_is_dropped(engine: FluxEngine) -> None:
     """What a plain handler returns or changes after its timeout counts for nothing."""
-    order = Workflow("order").step("slow", saved_by_cancelled, timeout=SHORT)
+    order = Workflow("order").step("slow", until_cancelled, timeout=SHORT)
     result = await engine.execute(order)
     assert (step_of(result, "slow").output, result.data) == (None, {})
 
@@ -206,7 +201,7 @@ async def test_s09_a_retry_waits_for_the_thread(open_engine: OpenEngine) -> None
     def slow(ctx: WorkflowContext) -> None:
         told.append(f"begin {ctx.attempt}")
         if ctx.attempt == 1:
-            saved_by_cancelled(ctx)
+            until_cancelled(ctx)
             time.sleep(SHORT)
         told.append(f"end {ctx.attempt}")
 
@@ -220,7 +215,7 @@ async def test_s09_a_compensation_waits_for_the_thread(open_engine: OpenEngine) 
     engine, told = await open_engine(grace=5), list[str]()
 
     def slow(ctx: WorkflowContext) -> None:
-        saved_by_cancelled(ctx)
+        until_cancelled(ctx)
         time.sleep(SHORT)
         told.append("end")
 

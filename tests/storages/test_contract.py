@@ -1003,6 +1003,7 @@ class TestDelete:
         await storage.delete("order-7", revision=1)
         assert await storage.create(record(owner="two"))
         assert await storage.load("order-7") == (record(owner="two"), ())
+        assert await ids(storage, labels={"a": "b"}) == []
         assert await storage.save(checkpoint(owner="two")) == 0
         assert await due(storage) == []
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,18 @@ def commits_in_log(path: Path) -> int:
     page_size = int.from_bytes(log[8:12], "big")
     frames = range(32, len(log), 24 + page_size)
     return sum(any(log[frame + 4 : frame + 8]) for frame in frames)
+
+
+class StoppingClock(ManualClock):
+    """A clock that fails once."""
+
+    failures = 1
+
+    def now(self) -> datetime:
+        self.failures -= 1
+        if self.failures == 0:
+            raise ZeroDivisionError
+        return super().now()
 
 
 def still_running(before: list[threading.Thread]) -> list[threading.Thread]:
@@ -224,6 +237,13 @@ class TestGroups:
             assert len(set(map(id, outcomes))) == 5
             assert await storage.create(record("0"))
 
+    async def test_broken_clock(self, path: Path) -> None:
+        """A transaction that was begun and cannot go on leaves nothing behind."""
+        async with opened(SQLiteStorage(path), clock=StoppingClock()) as storage:
+            with pytest.raises(ZeroDivisionError):
+                await storage.create(record())
+            assert await storage.create(record())
+
     async def test_cancelled_writer(self, path: Path) -> None:
         """When all tasks of a loop are cancelled, the storage can still be used and closed."""
         async with opened(SQLiteStorage(path)) as storage:
@@ -314,6 +334,21 @@ class TestClosing:
         assert still_running(before) == []
         assert [file.name for file in path.parent.iterdir()] == [path.name]
 
+    async def test_writes_under_way(self, path: Path) -> None:
+        """A close waits for the transaction under way, and for those that wait for it."""
+        storage = SQLiteStorage(path)
+        await storage.init(ManualClock())
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            creates = []
+            for id in ("first", "second", "third"):
+                creates.append(asyncio.create_task(storage.create(record(id))))
+                await storage.load("nobody")
+            end = asyncio.create_task(storage.close())
+            await asyncio.sleep(0)
+            other.execute("COMMIT")
+        assert await asyncio.gather(*creates, end) == [True, True, True, None]
+
     async def test_cancelled_init(self, path: Path) -> None:
         """An init that is cancelled has not happened, and leaves no thread."""
         before = threading.enumerate()
@@ -333,12 +368,12 @@ class TestClosing:
         before = threading.enumerate()
         storage = SQLiteStorage(path)
         await storage.init(ManualClock())
-        closing = asyncio.create_task(storage.close())
+        end = asyncio.create_task(storage.close())
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        closing.cancel()
+        end.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await closing
+            await end
         assert still_running(before) == []
 
     def test_program_without_close(self, path: Path) -> None:
@@ -348,14 +383,16 @@ class TestClosing:
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("SELECT id FROM instances").fetchall() == [("order-7",)]
 
-    def test_short_life(self, path: Path) -> None:
-        """A program that cannot open its storage ends without a word from other threads."""
+    def test_short_life(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A loop that cannot open its storage ends without a word from other threads."""
+        words: list[object] = []
+        monkeypatch.setattr(threading, "excepthook", words.append)
+        before = threading.enumerate()
         path.write_text("no database")
-        program = FORGETTING, str(path), str(SUPPORT)
-        command = [sys.executable, "-c", *program]
-        run = subprocess.run(command, check=False, capture_output=True, text=True)
-        assert "NotADatabaseError" in run.stderr
-        assert "Event loop is closed" not in run.stderr
+        for _ in range(50):
+            with asyncio.Runner() as runner, pytest.raises(StorageError):
+                runner.run(SQLiteStorage(path).init(ManualClock()))
+        assert (still_running(before), words) == ([], [])
 
     async def test_failed_init(self, path: Path) -> None:
         """An init that failed leaves no thread, and can be tried again."""

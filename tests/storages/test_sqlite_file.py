@@ -263,6 +263,15 @@ class TestSchema:
         assert [process.returncode for process in processes] == [0] * 8
         assert execute(path, "SELECT count(*) FROM instances") == [(8,)]
 
+    async def test_many_storages_at_once(self, tmp_path: Path) -> None:
+        """Of storages that open a new file at the same instant, one makes the schema."""
+        for number in range(10):
+            storages = [SQLiteStorage(tmp_path / f"{number}.db") for _ in range(8)]
+            await asyncio.gather(*(storage.init(ManualClock()) for storage in storages))
+            creates = [storage.create(record(str(id(storage)))) for storage in storages]
+            assert await asyncio.gather(*creates) == [True] * 8
+            await asyncio.gather(*(storage.close() for storage in storages))
+
 
 class TestTrouble:
     async def test_busy(self, path: Path) -> None:

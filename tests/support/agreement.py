@@ -44,7 +44,7 @@ class _Compared:
         self.world = world
         self._model = model
         self._compared_calls = 0
-        self._keys: dict[object, object] = {None: None}
+        self._keys: dict[object, object] = {}
 
     async def do(self, command: Command, refusal: str | None) -> None:
         got = await self.world.do(command)
@@ -86,7 +86,8 @@ def keys_of(compared: list[Any]) -> list[object]:
     """The keys in calls or entries, those of the effects undone included."""
     keys: list[object] = []
     for one in compared:
-        keys.append(one.key)
+        if one.key is not None:
+            keys.append(one.key)
         if isinstance(one, Call) and one.what == "undo" and isinstance(one.seen, dict):
             keys.append(one.seen["key"])
     return keys

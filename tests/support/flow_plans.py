@@ -5,7 +5,7 @@ A plan is plain frozen data: its repr, as a failing test prints it, can be paste
 
 from enum import StrEnum
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 DAY = 86_400.0
 LEASE = 3 * DAY
@@ -115,16 +115,21 @@ class Fault:
     recovery: Recovery = Recovery.RESUME
 
 
+def _deadly_in_recovery(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+    return (*faults[:1], *(evolve(fault, dies=True) for fault in faults[1:]))
+
+
 @frozen
 class Command:
     """A verb, the step that it names if it names one, and the faults on its way.
 
-    The second fault strikes in the recovery from the first one, and so on.
+    The second fault strikes in the recovery from the first one, and so on. In a recovery a fault
+    always kills: whether anybody hears of a storage that merely fails there is open.
     """
 
     verb: str
     step: str | None = None
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Fault, ...] = field(default=(), converter=_deadly_in_recovery)
 
 
 @frozen(kw_only=True)
@@ -150,7 +155,8 @@ class Entry:
     key: object
     run: int
     retries: int
-    attempts: tuple[int, ...]
+    attempt_count: int
+    lost: tuple[int, ...]
     undone: tuple[str, int] | None
 
 

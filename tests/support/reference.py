@@ -399,8 +399,6 @@ class Reference:
         effect.status = "running"
         if outcome is not None:
             effect.outcome = outcome
-            if effect.undoing is not None and effect.undoing.is_settled:
-                effect.undoing = None
 
     def _fail(self, effect: Effect, error: str | None) -> None:
         live = self._live

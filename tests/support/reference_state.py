@@ -60,12 +60,12 @@ class Effect:
 
     @property
     def is_undone(self) -> bool:
-        return self.undoing is not None and self.undoing.status == "completed"
+        """Whether it counts as not done any more: undone, or settled by a person."""
+        return self.undoing is not None and self.undoing.is_settled
 
     @property
     def is_owed(self) -> bool:
-        settled = self.undoing is not None and self.undoing.is_settled
-        return self.outcome is not None and not settled
+        return self.outcome is not None and not self.is_undone
 
 
 @define
@@ -137,8 +137,9 @@ def entry_of(effect: Effect) -> Entry:
         output=effect.output,
         key=effect.key if effect.attempts else None,
         run=effect.run,
-        retries=effect.failures,
-        attempts=effect.lost,
+        retries=effect.failures - (effect.status == "failed" and effect.failures > 0),
+        attempt_count=effect.attempts,
+        lost=effect.lost,
         undone=None if undoing is None else (undoing.status, undoing.attempts),
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from flux import FluxResult, StepExecution, Workflow, WorkflowContext, WorkflowState
@@ -85,3 +86,12 @@ async def as_time_passes(clock: ManualClock, task: asyncio.Task[T], limit: float
         while not task.done():
             await passing(clock, 1)
     return task.result()
+
+
+async def heedless(seconds: float) -> None:
+    """Sleep, and ignore being cancelled meanwhile."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while loop.time() < end:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(end - loop.time())

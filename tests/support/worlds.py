@@ -164,7 +164,8 @@ class World:
         return None if state is None else state.status
 
     async def _recover(self, faults: list[Fault]) -> None:
-        fault, was_dead = self._process.fault, self._process.is_dead
+        fault, count = self._process.fault, self._process.count
+        was_dead = self._process.is_dead
         assert fault is not None
         if was_dead:
             await self._engine.close()
@@ -172,6 +173,8 @@ class World:
             self._engine = self._engine_of(self._process)
         rests = (await self.status()) in (None, *RESTS)
         self._process.expect(faults.pop(0) if faults and not rests else None)
+        if rests:
+            self._process.count = count
         if was_dead or fault.recovery is Recovery.POLL:
             self._clock.advance(LEASE + 1)
         await self._engine.init()
@@ -221,16 +224,16 @@ class World:
 def entry_of(entry: StepExecution) -> Entry:
     """What is compared of an entry of the history."""
     undone = entry.compensation
-    begun = bool(entry.attempts) or entry.status in ("completed", "compensated", "compensating")
     return Entry(
         name=entry.name,
         status=entry.status,
         outcome=entry.outcome,
         output=entry.output,
-        key=entry.key if begun else None,
+        key=entry.key if entry.attempt_count else None,
         run=entry.run,
         retries=entry.retries,
-        attempts=tuple(attempt.number for attempt in entry.attempts),
+        attempt_count=entry.attempt_count,
+        lost=tuple(attempt.number for attempt in entry.attempts),
         undone=None if undone is None else (undone.status, undone.attempts),
     )
 

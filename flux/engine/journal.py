@@ -1,0 +1,191 @@
+"""What has happened to one instance since its last save, and the save itself."""
+
+import asyncio
+
+from attrs import frozen
+
+from flux.definition.workflow import WorkflowDefinition
+from flux.engine.lease import HeldLease
+from flux.engine.services import Services
+from flux.errors import StaleInstanceError
+from flux.events import Event, InstanceFacts, StepFacts
+from flux.state.changes import change
+from flux.state.codec import encode_execution, encode_head, encode_origin
+from flux.state.execution import Execution
+from flux.state.instance import Instance
+from flux.storage import Checkpoint, Entry, Record
+
+
+@frozen
+class Terms:
+    """How a save leaves the instance: what runs next, who keeps it, when it is due."""
+
+    intent: tuple[str, ...]
+    lease: float | None
+    wake: float | None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the driver keeps the instance."""
+        return self.lease is not None
+
+
+class Journal:
+    """Takes the events of one driver, saves what they changed, and tells the observers.
+
+    The way of one event is the walk of the house: `changes`, `codec`, `storage.save`, `observe`. A
+    new instance has revision 0 and is created by the first save.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        definition: WorkflowDefinition,
+        instance: Instance,
+        *,
+        owner: str,
+        revision: int,
+        held: HeldLease | None,
+    ) -> None:
+        self.instance = instance
+        self.intent: tuple[str, ...] = ()
+        self._services = services
+        self._owner = owner
+        self._revision = revision
+        self._held = held
+        self._changed: dict[int, Execution] = {}
+        self._untold: list[Event] = []
+        self._saves = 0
+        self._facts = _facts(services, definition, instance)
+
+    def apply(self, event: Event) -> None:
+        """Let an event happen; it is true once it is saved, and told then."""
+        happened = change(self.instance, event)
+        self.instance.accept(happened)
+        for execution in happened.executions:
+            self._changed[execution.number] = execution
+        if self._facts is not None:
+            self._untold.append(event)
+
+    async def save(self, terms: Terms) -> bool:
+        """Save all that has happened since the last save; False if the id exists already."""
+        if not terms.goes_on:
+            self.drop_lease()
+        asked_at = self._services.leases.asked_at()
+        entries = tuple(
+            Entry(number=number, body=encode_execution(execution))
+            for number, execution in self._changed.items()
+        )
+        if self._revision > 0:
+            await self._checkpoint(terms, entries)
+        elif not await self._create(terms, entries):
+            return False
+        self._revision += 1
+        self._changed.clear()
+        self.intent = terms.intent
+        if terms.goes_on:
+            self._extend_lease(asked_at)
+        self._tell_all()
+        await self._let_others_move()
+        return True
+
+    async def before_call(self, event: Event | None) -> None:
+        """Make sure, right before a handler is called, that the instance is still ours."""
+        if self._held is None:
+            raise StaleInstanceError(self.instance.id, self._revision)
+        await self._services.leases.ensure(self._held)
+        if event is not None and self._facts is not None:
+            self._services.observers.tell(self._facts, event)
+
+    def drop_lease(self) -> None:
+        """Renew the lease no more."""
+        if self._held is not None:
+            self._services.leases.drop(self._held)
+
+    async def give_back(self) -> None:
+        """Let others have the instance at once, as it was last saved."""
+        if self._held is not None:
+            await self._services.leases.give_back(self._held, wake=0)
+
+    async def _create(self, terms: Terms, entries: tuple[Entry, ...]) -> bool:
+        record = first_record(self.instance, intent=terms.intent, owner=self._owner)
+        return await self._services.storage.create(
+            record, entries=entries, lease=terms.lease, wake=terms.wake
+        )
+
+    async def _checkpoint(self, terms: Terms, entries: tuple[Entry, ...]) -> None:
+        head = self.instance.head
+        await self._services.storage.save(
+            Checkpoint(
+                id=self.instance.id,
+                owner=self._owner,
+                expected=self._revision,
+                status=head.status.value,
+                intent=terms.intent,
+                payload=encode_head(head),
+                updated_at=head.updated_at,
+                ended_at=head.ended_at,
+                lease=terms.lease,
+                wake=terms.wake,
+                entries=entries,
+            )
+        )
+
+    def _extend_lease(self, asked_at: float) -> None:
+        if self._held is None:
+            self._held = self._services.leases.hold(self.instance.id, self._owner, asked_at)
+        else:
+            self._held.sure_until = asked_at + self._services.config.lease
+
+    def _tell_all(self) -> None:
+        if self._facts is not None:
+            for event in self._untold:
+                self._services.observers.tell(self._facts, event)
+            self._untold.clear()
+
+    async def _let_others_move(self) -> None:
+        # On memory nothing suspends a driver whose handlers do not. A turn of the loop costs as
+        # much as a save there, so it is not taken every time.
+        self._saves += 1
+        if self._saves % 16 == 0:
+            await asyncio.sleep(0)
+
+
+def first_record(instance: Instance, *, intent: tuple[str, ...] = (), owner: str) -> Record:
+    """The record with which an instance is created."""
+    origin, head = instance.origin, instance.head
+    return Record(
+        id=origin.id,
+        workflow=origin.workflow,
+        version=origin.version,
+        status=head.status.value,
+        owner=owner,
+        labels=origin.labels,
+        created_at=origin.created_at,
+        updated_at=head.updated_at,
+        ended_at=head.ended_at,
+        intent=intent,
+        fixed=encode_origin(origin),
+        payload=encode_head(head),
+    )
+
+
+def _facts(
+    services: Services, definition: WorkflowDefinition, instance: Instance
+) -> InstanceFacts | None:
+    """What observers are told of the instance; None if nobody listens."""
+    if not services.observers.active:
+        return None
+    default = services.config.default_retries
+    return InstanceFacts(
+        id=instance.id,
+        workflow=definition.name,
+        created_at=instance.origin.created_at,
+        input=instance.origin.input,
+        steps={
+            step.name: StepFacts(
+                index=index, commit=step.commit, max_retries=(step.retries or default).retries
+            )
+            for index, step in enumerate(definition.steps)
+        },
+    )
