@@ -263,6 +263,28 @@ class TestSchema:
         assert [process.returncode for process in processes] == [0] * 8
         assert execute(path, "SELECT count(*) FROM instances") == [(8,)]
 
+    async def test_wal_while_another_writes(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The change to WAL waits for who writes at that moment, though SQLite's own does not."""
+        connect = sqlite3.connect
+        other = connect(path, isolation_level=None, check_same_thread=False)
+        verbs = iter(["BEGIN IMMEDIATE", "COMMIT"])
+
+        def interfere(statement: str) -> None:
+            if "journal_mode" in statement:
+                other.execute(next(verbs))
+
+        def watched(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = connect(*args, **kwargs)
+            connection.set_trace_callback(interfere)
+            return connection
+
+        monkeypatch.setattr(sqlite3, "connect", watched)
+        with closing(other):
+            await open_and_close(path)
+        assert list(verbs) == []
+
     async def test_many_storages_at_once(self, tmp_path: Path) -> None:
         """Of storages that open a new file at the same instant, one makes the schema."""
         for number in range(10):
@@ -354,7 +376,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("needs the right to mount a small disk")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def fill(filler: Path) -> None:
