@@ -49,7 +49,8 @@ def _count(_: object, attribute: object, retries: int) -> None:
 
 
 def _plain(_: object, attribute: object, delay: Any) -> None:
-    if inspect.iscoroutinefunction(delay):
+    called = getattr(delay, "__call__", None)  # noqa: B004 - an object may be called as well
+    if inspect.iscoroutinefunction(delay) or inspect.iscoroutinefunction(called):
         raise ValueError(f"delay must be a plain function, {delay!r} is async")
 
 

@@ -266,7 +266,7 @@ class FluxEngine:
             labels=_checked_labels(labels),
             at=self._clock.now(),
         )
-        begun = await opened.begin(definition, instance)
+        begun = await opened.begin(definition, instance, is_own_id=id is None)
         if not begun.is_new:
             await self._check_same(definition, instance)
         return instance.id, begun.driver

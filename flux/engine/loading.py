@@ -46,7 +46,7 @@ def stored_instance(record: Record, entries: Sequence[Entry]) -> Instance:
         return _decoded(record, entries)
     except FluxError:
         raise
-    except (KeyError, ValueError, TypeError) as error:
+    except (AttributeError, KeyError, ValueError, TypeError) as error:
         raise StateUnreadableError(record.id, f"{type(error).__name__}: {error}") from error
 
 

@@ -115,13 +115,13 @@ class Plan:
 
     def reached(self, instance: Instance, step: StepDefinition) -> Action:
         """What happens to a step that is reached and whose predicate, if any, said yes."""
-        execution = instance.current.get(step.name)
+        untried = instance.current.get(step.name)
         past = instance.past.get(step.name)
-        if execution is not None or past is None or past.is_compensated:
-            return Run(step, execution)
+        if past is None or past.is_compensated:
+            return Run(step, untried)
         if past.outcome is not Outcome.COMPLETED:
             return Reopen(step, past)
-        return Replay(step, past) if step.commit else Run(step)
+        return Replay(step, past) if step.commit else Run(step, untried)
 
     def _forward(
         self,
@@ -130,11 +130,9 @@ class Plan:
         execution: Execution | None,
         now: datetime,
     ) -> Action:
-        unasked = execution is None or (execution.attempts == 0 and not execution.asked)
-        if unasked and step.when is not None:
-            return Ask(step)
-        if execution is None:
-            return self.reached(instance, step)
+        if execution is None or execution.attempts == 0:
+            unasked = execution is None or not execution.asked
+            return Ask(step) if unasked and step.when else self.reached(instance, step)
         if self._waits(execution.retry_at, now, at_once=step.at_most_once):
             assert execution.retry_at is not None
             return Pause(step, execution.retry_at)

@@ -65,12 +65,20 @@ class Running:
         await asyncio.wait({self._renewal})
         self._services.threads.close()
 
-    async def begin(self, definition: WorkflowDefinition, instance: Instance) -> Begun:
-        """Save a new instance and drive it, or see that it exists."""
+    async def begin(
+        self, definition: WorkflowDefinition, instance: Instance, *, is_own_id: bool
+    ) -> Begun:
+        """Save a new instance and drive it, or see that it exists.
+
+        `is_own_id` says that the engine has made the id, so that it is new.
+        """
         known = self._drivers.driving(instance.id)
         if known is not None:
             await self._saved(known)
             return Begun(is_new=False, driver=known)
+        # A predicate before the first save is not asked again for an instance that exists.
+        if definition.order[0].when and not is_own_id and await self._exists(instance.id):
+            return Begun(is_new=False)
         owner = self._services.leases.new_owner()
         if self._drivers.room <= 0:
             record = first_record(instance, owner=owner)
@@ -190,6 +198,9 @@ class Running:
         loaded = await load(self._services.storage, id)
         definition = self._registry.known(loaded.record.workflow, loaded.record.version)
         return result_of(definition, loaded.instance, loaded.record.intent)
+
+    async def _exists(self, id: str) -> bool:
+        return await self._services.storage.load(id, history=False) is not None
 
     async def _rested(self, id: str) -> FluxResult | None:
         loaded = await load(self._services.storage, id, history=False)

@@ -169,7 +169,7 @@ def _replayed(instance: Instance, event: events.StepReplayed) -> Change:
     head = _ticked(instance, event, recoveries=instance.head.recoveries)
     past = instance.executions[event.number]
     replayed = evolve(past, replaced=False, run=head.run, place=head.ticks, folded=head.ticks)
-    return Change(head, (replayed,), past.changes)
+    return Change(head, (*_untried(instance, event.step), replayed), past.changes)
 
 
 def _reopened(instance: Instance, event: events.StepReopened) -> Change:
@@ -188,7 +188,13 @@ def _reopened(instance: Instance, event: events.StepReopened) -> Change:
         retry_at=None,
         ended_at=None,
     )
-    return Change(head, (reopened,))
+    return Change(head, (*_untried(instance, event.step), reopened))
+
+
+def _untried(instance: Instance, step: str) -> tuple[Execution, ...]:
+    """An entry whose predicate raised: it gives way to what was done in an earlier run."""
+    untried = instance.current.get(step)
+    return () if untried is None else (evolve(untried, replaced=True),)
 
 
 def _attempt_failed(instance: Instance, event: events.AttemptFailed) -> Change:

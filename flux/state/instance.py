@@ -8,7 +8,7 @@ from attrs import Factory, frozen
 from flux.errors import StoredError
 from flux.events import DataChanges
 from flux.state.execution import Execution
-from flux.state.status import CompensationStatus, Direction, StepStatus, WorkflowStatus
+from flux.state.status import CompensationStatus, Direction, WorkflowStatus
 
 _Counts = Callable[[Execution], bool]
 
@@ -69,7 +69,7 @@ class Instance:
         self.current: dict[str, Execution] = {}
         """By step, the execution that counts now."""
         self.past: dict[str, Execution] = {}
-        """By step, the newest of those that a restart set aside, skipped ones left out."""
+        """By step, the newest of those that were begun and that a restart set aside."""
         self.data: dict[str, bytes] = {}
         self._index()
 
@@ -108,7 +108,7 @@ class Instance:
     def _index(self) -> None:
         by_number = sorted(self.executions.values(), key=lambda execution: execution.number)
         self.current = {e.step: e for e in by_number if not e.replaced}
-        aside = (e for e in by_number if e.replaced and e.status is not StepStatus.SKIPPED)
+        aside = (e for e in by_number if e.replaced and e.attempts > 0)
         self.past = {e.step: e for e in aside}
         self.data = self._folded(lambda _: True)
 

@@ -1,7 +1,7 @@
 """Several verbs on one instance at once, and verbs that are cancelled: none hangs, none is lost."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -269,6 +269,11 @@ async def test_close_waits_for_a_claim(storage: WorkflowStorage, open_engine: Op
 # What waiting costs
 
 
+async def all_of(waiting: list[Coroutine[Any, Any, FluxResult]]) -> list[FluxResult]:
+    """The results of all."""
+    return await asyncio.gather(*waiting)
+
+
 async def test_a_waiting_verb_is_not_woken_by_others(
     storage: WorkflowStorage, open_engine: OpenEngine
 ) -> None:
@@ -278,24 +283,20 @@ async def test_a_waiting_verb_is_not_woken_by_others(
         clock, line = ManualClock(), Line(storage)
         engine = await open_engine(line, clock=clock, lease=3000, poll=10, max_instances=2)
         waiting = [engine.execute(sequence("pay")) for _ in range(count)]
-        all_of_them = asyncio.create_task(_all(waiting))
-        results = await as_time_passes(clock, all_of_them)
+        results = await as_time_passes(clock, asyncio.create_task(all_of(waiting)))
         assert {result.status for result in results} == {"completed"}
         await engine.close()
         return line.loads / count
-
-    async def _all(waiting: list[Any]) -> list[FluxResult]:
-        return await asyncio.gather(*waiting)
 
     assert await loads(80) < 2 * await loads(10)
 
 
 # Verbs in handlers
 
-OWN: dict[str, Callable[[FluxEngine, Workflow, str], Any]] = {
-    "execute": lambda engine, order, id: engine.execute(order, id=id),
-    "result": lambda engine, order, id: engine.result(id),
-    "resume": lambda engine, order, id: engine.resume(id),
+OWN: dict[str, Callable[[FluxEngine, Workflow], Any]] = {
+    "execute": lambda engine, order: engine.execute(order, id="order-1"),
+    "result": lambda engine, order: engine.result("order-1"),
+    "resume": lambda engine, order: engine.resume("order-1"),
 }
 
 
@@ -308,7 +309,7 @@ async def test_a_handler_does_not_wait_for_itself(
     order = Workflow("order")
 
     async def ask(ctx: WorkflowContext) -> str:
-        result: FluxResult = await OWN[verb](engine, order, ctx.id)
+        result: FluxResult = await OWN[verb](engine, order)
         return result.status.value
 
     order.step("pay", noting("pay", [])).step("ask", ask, timeout=timeout)
@@ -358,7 +359,7 @@ async def test_who_waits_for_a_stubborn_step_is_told(open_engine: OpenEngine, ve
     order, engine = stubborn(go_on, ran), await open_engine(grace=0.02)
     await engine.start(order, id="order-1")
     await until(lambda: ran)
-    waiting = asyncio.create_task(OWN[verb](engine, order, "order-1"))
+    waiting = asyncio.create_task(OWN[verb](engine, order))
     await asyncio.sleep(0.01)
     async with asyncio.timeout(5):
         await engine.close()

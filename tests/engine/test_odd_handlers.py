@@ -35,11 +35,13 @@ def raising(error: str, kind: str, calls: list[str]) -> Callable[[Any], Any]:
 
     async def raise_async(ctx: Any) -> None:
         calls.append(ctx.step)
-        raise ODD[error]()
+        raised = ODD[error]()
+        raise raised
 
     def raise_plain(ctx: Any) -> None:
         calls.append(ctx.step)
-        raise ODD[error]()
+        raised = ODD[error]()
+        raise raised
 
     return raise_async if kind == "async" else raise_plain
 

@@ -365,6 +365,7 @@ async def test_a_wrong_status_names_the_verb_that_fits(
     else:
         with pytest.raises(InvalidTransitionError, match=f"is {status}, so it cannot") as caught:
             await VERBS[verb](engine)
+        assert caught.value.verb == verb
         assert (fits or "") in caught.value.fits
     assert await engine.get("order-1") == before
     go_on.set()

@@ -54,7 +54,7 @@ async def test_s08_a_cleared_timeout_is_a_failed_attempt(engine: FluxEngine, ret
 
 
 async def test_s11_a_cleared_step_is_not_undone(engine: FluxEngine) -> None:
-    """A step that has surely not acted fails with a known outcome; its compensator is not called."""
+    """A step that has surely not acted fails, and its compensator is not called."""
     slow, did = Slow(), list[str]()
     async with asyncio.timeout(5):
         result = await engine.execute(slow_order(slow, did, 0))

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from flux import (
+    Checkpoint,
     FluxEngine,
     Retry,
     StepStatus,
@@ -17,7 +18,7 @@ from flux import (
 )
 from jumping import JumpingClock
 from opening import OpenEngine
-from sagas import Flaky, noting, sequence, step_of
+from sagas import Flaky, noting, sequence, step_of, until
 from saves import DiedError, Saves
 from undoing import Lives, rested
 
@@ -251,3 +252,26 @@ async def test_s06_a_predicate_leaves_no_trace(engine: FluxEngine, answer: bool)
     order = Workflow("order").step("b", look, when=when).step("c", look)
     result = await engine.execute(order)
     assert (result.data, seen) == ({}, [{}] * (2 if answer else 1))
+
+
+async def test_s06_a_closing_engine_keeps_the_answer(
+    storage: WorkflowStorage, open_engine: OpenEngine
+) -> None:
+    """It stops between the answer and the handler: the next engine does not ask again."""
+    asked, ran, closing = Asked(True), list[str](), list[asyncio.Task[None]]()
+
+    class Closing(Saves):
+        async def save(self, checkpoint: Checkpoint) -> int:
+            number = await super().save(checkpoint)
+            if checkpoint.intent == ("b",):
+                closing.append(asyncio.create_task(first.close()))
+                await asyncio.sleep(0.01)
+            return number
+
+    order = asking(asked, ran)
+    first = await open_engine(Closing(storage))
+    await first.start(order, id="o")
+    await until(lambda: closing)
+    await closing[0]
+    result = await (await open_engine(workflows=[order])).resume("o")
+    assert (result.status, asked.times, ran) == (WorkflowStatus.COMPLETED, 1, ["a", "b", "c"])

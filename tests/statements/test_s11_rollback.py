@@ -287,6 +287,17 @@ async def test_s11_of_unknown_steps_the_latest_is_undone_first(lives: Lives) -> 
     assert did == ["a", "undo b", "undo c", "undo b", "undo a"]
 
 
+async def test_s11_a_late_completion_is_undone_by_when_it_completed(lives: Lives) -> None:
+    """A step begun before a restart, and completed after it, is undone before the others."""
+    did: list[str] = []
+    order = undoable("a", "b", did=did)
+    order.step("c", lives.dying(2, noting("c", did)), compensate=noting("undo c", did))
+    engine = await parked_in_c(lives, order.step("pay", fail))
+    did.clear()
+    await engine.restart("o", "a")
+    assert did == ["a", "b", "c", "undo c", "undo b", "undo a", "undo b", "undo a"]
+
+
 async def test_s11_a_compensator_knows_what_it_undoes(engine: FluxEngine) -> None:
     """It sees the step's output, key and outcome, why it is undone, and a key of its own."""
     seen: dict[str, Any] = {}

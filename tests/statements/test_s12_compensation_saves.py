@@ -1,5 +1,6 @@
 """S12: each compensation is saved, and a crash in a rollback goes on with the rollback."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -144,3 +145,23 @@ async def test_s12_failed_attempts_count_over_crashes(lives: Lives) -> None:
     await lives.died()
     result = await rested(await lives.next(order), "o")
     assert (result.status, len(undo.attempts)) == (WorkflowStatus.ROLLBACK_FAILED, 3)
+
+
+async def test_s12_a_rollback_goes_on_after_a_close(open_engine: OpenEngine) -> None:
+    """An engine that closes hands the rollback over, and the next one goes on backward."""
+    did: list[str] = []
+    begun = asyncio.Event()
+
+    async def undo(ctx: WorkflowContext) -> None:
+        begun.set()
+        await asyncio.sleep(0.02)
+        did.append("undo b")
+
+    order = undoable("a", did=did).step("b", noting("b", did), compensate=undo)
+    first = await open_engine(grace=5)
+    await first.start(order.step("pay", fail), id="o")
+    await begun.wait()
+    await first.close()
+    assert did == ["a", "b", "undo b"]
+    result = await (await open_engine(workflows=[order])).resume("o")
+    assert (result.status, did[3:]) == (WorkflowStatus.ROLLED_BACK, ["undo a"])

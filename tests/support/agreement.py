@@ -61,9 +61,11 @@ class _Compared:
 
     def _same(self, what: str, got: Any, expected: Any) -> None:
         if isinstance(expected, list):
-            self._same_keys(what, keys_of(got), keys_of(expected), got, expected)
-            got, expected = [keyless(one) for one in got], [keyless(one) for one in expected]
-        assert got == expected, f"{self.world}: {what}\n got      {got}\n expected {expected}"
+            bare = [keyless(one) for one in got], [keyless(one) for one in expected]
+            self._same(f"{what} without keys", *map(tuple, bare))
+            self._same_keys(what, keys_of(got), keys_of(expected))
+        else:
+            assert got == expected, f"{self.world}: {what}\n got      {got}\n expected {expected}"
 
     def _same_seen(self, got: Seen, expected: Seen) -> None:
         self._same("history", list(got.history), list(expected.history))
@@ -72,14 +74,12 @@ class _Compared:
         bare = {"history": (), "replaced": ()}
         self._same("state", evolve(got, **bare), evolve(expected, **bare))
 
-    def _same_keys(
-        self, what: str, got: list[object], expected: list[object], *whole: list[object]
-    ) -> None:
+    def _same_keys(self, what: str, got: list[object], expected: list[object]) -> None:
         for real, meant in zip(got, expected, strict=False):
             known = self._keys.setdefault(meant, real)
             distinct = len(set(self._keys.values())) == len(self._keys)
             assert known == real, f"{self.world}: {what}: key {real} for {meant}, not {known}"
-            assert distinct, f"{self.world}: {what}: key {real} names two effects\n{whole}"
+            assert distinct, f"{self.world}: {what}: key {real} names two effects"
 
 
 def keys_of(compared: list[Any]) -> list[object]:

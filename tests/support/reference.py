@@ -227,7 +227,7 @@ class Reference:
             raise RefusedError("InvalidTransitionError")
         undoing = self._failed_undoing()
         if not any(e.undoing is undoing and e.step == step for e in live.effects):
-            raise RefusedError("UnknownStepError")
+            raise RefusedError("InvalidTransitionError")
         live.status, live.recoveries = "rolling_back", 0
         undoing.status = "skipped"
         self._drive()
