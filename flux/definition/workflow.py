@@ -51,6 +51,7 @@ class WorkflowDefinition:
     """In the order of running one at a time."""
     _places: Mapping[str, int] = field(init=False, repr=False)
     _ancestors: Sequence[int] = field(init=False, repr=False)
+    _unbranched: frozenset[str] = field(init=False, repr=False)
 
     @order.default
     def _running_order(self) -> tuple[StepDefinition, ...]:
@@ -68,6 +69,17 @@ class WorkflowDefinition:
             sources = [self._places[source] for source in step.after]
             found.append(reduce(or_, (found[place] | 1 << place for place in sources), 0))
         return found
+
+    @_unbranched.default
+    def _with_no_step_beside_them(self) -> frozenset[str]:
+        found: set[str] = set()
+        before_all_later = (1 << len(self.order)) - 1
+        for place in reversed(range(len(self.order))):
+            before = self._ancestors[place]
+            if before.bit_count() == place and before_all_later >> place & 1:
+                found.add(self.order[place].name)
+            before_all_later &= before
+        return frozenset(found)
 
     def step(self, name: str) -> StepDefinition:
         """The step of this name, or `UnknownStepError`."""
@@ -93,9 +105,8 @@ class WorkflowDefinition:
         return frozenset(step.name for place, step in enumerate(self.order) if before >> place & 1)
 
     def sees_all(self, name: str) -> bool:
-        """Whether all that runs before the step also comes before it in the graph."""
-        place = self.place(name)
-        return self._ancestors[place].bit_count() == place
+        """Whether every other step comes before or after the step in the graph."""
+        return name in self._unbranched
 
     @property
     def shape(self) -> Shape:

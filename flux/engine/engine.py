@@ -121,8 +121,8 @@ class FluxEngine:
         awaited; `InstanceConflictError` if either differs. `InputError` for an input that the
         workflow refuses: nothing was saved.
         """
-        started, driver = await self._start("execute", workflow, input, id, labels)
         running = self._opened("execute")
+        started, driver = await self._start("execute", workflow, input, id, labels)
         return await running.until_rest(started, verb="execute", driver=driver)
 
     async def start(

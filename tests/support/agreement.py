@@ -102,4 +102,4 @@ def keyless(one: Any) -> Any:
 
 def by_key(entries: tuple[Entry, ...]) -> list[Entry]:
     """The entries in an order that depends on nothing but themselves."""
-    return sorted(entries, key=lambda entry: (entry.name, str(entry.key), entry.run))
+    return sorted(entries, key=lambda entry: (entry.name, entry.run, str(entry.key or "")))
