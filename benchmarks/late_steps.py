@@ -1,8 +1,9 @@
 """Does the 10,000th step of an instance cost what the first cost?
 
-One instance of 10,000 steps. A save is timed from the call of the storage to its return, a step from
-the end of one save to the end of the next. The medians of the last thousand are held against those
-of the first thousand, once with steps that all change one key of `data`, once with a key a step.
+One instance of 10,000 steps. A save is timed from the call of the storage to its return, a step
+from the end of one save to the end of the next. The medians of the last thousand are held against
+those of the first thousand, once with steps that all change one key of `data`, once with a key of
+its own for each step, so that `data` grows to 10,000 keys.
 """
 
 import time

@@ -34,7 +34,7 @@ class WorkflowContext:
         step: str,
         attempt: int,
         key: str,
-        data: Mapping[str, bytes],
+        data: Mapping[str, orjson.Fragment],
     ) -> None:
         self.step = step
         """The name of the step."""
@@ -122,7 +122,8 @@ class WorkflowContext:
             return self._data.changes()
         plain = self._definition.plain_data(self._data)
         texts = {key: text_of(key, value) for key, value in plain.items()}
-        return changed(self._base, texts)
+        gone = (key for key in self._base if key not in texts)
+        return DataChanges(set=changed(self._base, texts), deleted=tuple(gone))
 
     def _execution(self, step: str) -> Execution | None:
         return self._instance.current.get(step)
@@ -130,8 +131,7 @@ class WorkflowContext:
     def _read_data(self) -> Any:
         if self._definition.data_type is None:
             return LazyData(self._base)
-        plain = {key: orjson.loads(text) for key, text in self._base.items()}
-        return self._definition.typed_data(plain)
+        return self._definition.typed_data(orjson.loads(orjson.dumps(self._base)))
 
 
 class CompensationContext(WorkflowContext):

@@ -1,7 +1,7 @@
 """`ctx.data` of an attempt: read lazily, compared with what it was."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -13,28 +13,35 @@ from flux.state.strict_json import json_text
 class LazyData(dict[str, Any]):
     """`data` as a dict whose values are read from JSON when they are first looked at.
 
-    What nobody looks at is neither parsed nor copied nor compared. Until then the value is an
-    `orjson.Fragment`, so that `orjson.dumps(ctx.data)` is right as well.
+    What nobody looks at is neither parsed nor compared: its value is still the `orjson.Fragment` of
+    its JSON text, so that `orjson.dumps(ctx.data)` is right as well.
     """
 
-    def __init__(self, texts: Mapping[str, bytes]) -> None:
-        super().__init__((key, orjson.Fragment(text)) for key, text in texts.items())
-        self._texts = texts
+    def __init__(self, fragments: Mapping[str, orjson.Fragment]) -> None:
+        super().__init__(fragments)
+        self._before = fragments
+        self._touched: dict[str, None] = {}
 
     def changes(self) -> DataChanges:
         """The keys set or changed, with their JSON texts, and those deleted."""
-        texts = {
-            key: self._texts[key] if type(value) is orjson.Fragment else text_of(key, value)
-            for key, value in dict.items(self)
-        }
-        return changed(self._texts, texts)
+        touched = {key: dict.__getitem__(self, key) for key in self._touched if key in self}
+        texts = {key: text_of(key, value) for key, value in touched.items()}
+        gone = (key for key in self._touched if key in self._before and key not in self)
+        return DataChanges(set=changed(self._before, texts), deleted=tuple(gone))
 
     def __getitem__(self, key: str) -> Any:
         value = super().__getitem__(key)
         if type(value) is orjson.Fragment:
-            value = orjson.loads(self._texts[key])
-            super().__setitem__(key, value)
+            value = self[key] = orjson.loads(orjson.dumps(value))
         return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._touched[key] = None
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self._touched[key] = None
 
     def get(self, key: str, default: Any = None) -> Any:
         try:
@@ -43,13 +50,24 @@ class LazyData(dict[str, Any]):
             return default
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        super().setdefault(key, default)
+        if key not in self:
+            self[key] = default
         return self[key]
 
     def pop(self, key: str, *default: Any) -> Any:
-        if key in self:
-            self[key]
-        return super().pop(key, *default)
+        if key not in self:
+            return super().pop(key, *default)
+        value = self[key]
+        del self[key]
+        return value
+
+    def update(self, *others: Any, **named: Any) -> None:
+        for key, value in dict(*others, **named).items():
+            self[key] = value
+
+    def clear(self) -> None:
+        self._touched.update(dict.fromkeys(self))
+        super().clear()
 
     def popitem(self) -> tuple[str, Any]:
         for key in reversed(self):
@@ -78,6 +96,10 @@ class LazyData(dict[str, Any]):
     def __or__(self, other: Any) -> Any:
         return self.copy() | other
 
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override]
+        self.update(other)
+        return self
+
     def __ror__(self, other: Any) -> Any:
         return other | self.copy()
 
@@ -93,12 +115,13 @@ class LazyData(dict[str, Any]):
         return self
 
 
-def changed(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> DataChanges:
-    """The top-level keys in which `after` differs from `before`."""
-    return DataChanges(
-        set={key: text for key, text in after.items() if before.get(key) != text},
-        deleted=tuple(key for key in before if key not in after),
-    )
+def changed(before: Mapping[str, orjson.Fragment], after: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The top-level keys, with their texts, that are not what they were."""
+    return {
+        key: text
+        for key, text in after.items()
+        if key not in before or orjson.dumps(before[key]) != text
+    }
 
 
 def text_of(key: Any, value: Any) -> bytes:

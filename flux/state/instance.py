@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
+import orjson
 from attrs import Factory, frozen
 
 from flux.errors import StoredError
@@ -70,7 +71,8 @@ class Instance:
         """By step, the execution that counts now."""
         self.past: dict[str, Execution] = {}
         """By step, the newest of those that were begun and that a restart set aside."""
-        self.data: dict[str, bytes] = {}
+        self.data: dict[str, orjson.Fragment] = {}
+        """The JSON texts that the executions fold to, by top-level key."""
         self._index()
 
     @property
@@ -86,7 +88,7 @@ class Instance:
                 self.current[execution.step] = execution
         if change.refold:
             self._index()
-        elif change.folded is not None:
+        elif change.folded is not None and (change.folded.set or change.folded.deleted):
             # A new dict: a handler that was left behind may still look at the old one.
             self.data = dict(self.data)
             _fold(self.data, change.folded)
@@ -96,7 +98,7 @@ class Instance:
         past = self.past.get(step)
         return 1 if past is None else past.generation + 1
 
-    def data_of(self, steps: frozenset[str]) -> dict[str, bytes]:
+    def data_of(self, steps: frozenset[str]) -> dict[str, orjson.Fragment]:
         """The data as only these steps made it."""
         return self._folded(lambda execution: execution.step in steps)
 
@@ -112,9 +114,9 @@ class Instance:
         self.past = {e.step: e for e in aside}
         self.data = self._folded(lambda _: True)
 
-    def _folded(self, counts: _Counts) -> dict[str, bytes]:
+    def _folded(self, counts: _Counts) -> dict[str, orjson.Fragment]:
         taken = sorted(self._taken(counts), key=lambda placed: placed[0])
-        data = dict(self.origin.first_data)
+        data = {key: orjson.Fragment(text) for key, text in self.origin.first_data.items()}
         for _, changes in taken:
             _fold(data, changes)
         return data
@@ -133,7 +135,8 @@ class Instance:
                 yield undone.finished, undone.changes
 
 
-def _fold(data: dict[str, bytes], changes: DataChanges) -> None:
-    data.update(changes.set)
+def _fold(data: dict[str, orjson.Fragment], changes: DataChanges) -> None:
+    for key, text in changes.set.items():
+        data[key] = orjson.Fragment(text)
     for key in changes.deleted:
         data.pop(key, None)

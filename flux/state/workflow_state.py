@@ -112,7 +112,7 @@ def workflow_state(
         version=origin.version,
         status=head.status,
         input=typed_input(orjson.loads(origin.input)),
-        data=typed_data({key: orjson.loads(text) for key, text in instance.data.items()}),
+        data=typed_data(orjson.loads(orjson.dumps(instance.data))),
         current_step=current_step(instance, intent),
         history=history(instance, intent=intent, replaced=replaced),
         labels=dict(origin.labels),

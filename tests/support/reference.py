@@ -23,7 +23,7 @@ from reference_state import (
     undid,
 )
 
-MAX_RECOVERIES = 3
+MAX_RECOVERIES = 2
 RESTS = ("completed", "failed", "rolled_back", "rollback_failed", "parked")
 ERRORS = {Act.DOUBTS: "OutcomeUnknownError", Act.SPOILS: "NotJSONError", Act.RAISES: "ValueError"}
 
