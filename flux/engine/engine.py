@@ -60,7 +60,7 @@ class FluxEngine:
         clock: Clock | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        self._storage = open_storage(storage) if isinstance(storage, str) else storage
+        self._storage = open_storage(storage) if isinstance(storage, str) else _checked(storage)
         self._config = config or FluxConfig()
         self._clock = clock or SystemClock()
         self._logger = self._config.logger or logging.getLogger("flux")
@@ -281,6 +281,15 @@ class FluxEngine:
 
     async def _steer(self, verb: str, id: str, decision: steering.Decision) -> FluxResult:
         return await self._opened(verb).steer(verb, id, decision)
+
+
+def _checked(storage: WorkflowStorage) -> WorkflowStorage:
+    if not hasattr(storage, "claim_due"):
+        raise TypeError(
+            f"{storage!r} is no storage; give a URL such as 'sqlite:///orders.db', "
+            "or a WorkflowStorage such as SQLiteStorage(path)"
+        )
+    return storage
 
 
 def _checked_id(id: str | None) -> str:

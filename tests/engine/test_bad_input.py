@@ -405,3 +405,10 @@ async def test_a_disk_that_is_really_full(small_disk: Path) -> None:
         ballast.unlink()
         result = await engine.resume("o")
     assert (result.status, ran) == (WorkflowStatus.COMPLETED, ["a", "b", "b"])
+
+
+@pytest.mark.parametrize("given", [5, Path("orders.db"), None])
+def test_what_is_no_storage_is_refused(given: Any) -> None:
+    """A path or a number is no storage, and the message says what is."""
+    with pytest.raises(TypeError, match=r"is no storage; give a URL such as 'sqlite:///orders.db'"):
+        FluxEngine(given)

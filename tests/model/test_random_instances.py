@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from agreement import Agreement
-from flow_plans import Command, Fault, FlowPlan
-from flux_storages import MemoryStorage, SQLiteStorage
 from budget import budget
+from flow_plans import Command, Fault, FlowPlan
+from flux import WorkflowStorage
+from flux_storages import MemoryStorage, SQLiteStorage
 from random_plans import NAMES, many_faults, plans
 
 FAULTS = many_faults()
@@ -29,7 +30,10 @@ class Instances(RuleBasedStateMachine):
         self._folder = tempfile.TemporaryDirectory()
         self._names = [step.name for step in plan.steps]
         file = Path(self._folder.name) / "flux.db"
-        storages = [MemoryStorage(), SQLiteStorage(file, synchronous="normal")]
+        storages: list[WorkflowStorage] = [
+            MemoryStorage(),
+            SQLiteStorage(file, synchronous="normal"),
+        ]
         self.agreement = Agreement(plan, storages)
 
     def teardown(self) -> None:

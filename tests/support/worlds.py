@@ -9,8 +9,20 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-from flow_plans import DAY, LEASE, LONG, Act, Call, Command, Entry, Fault, FlowPlan, Recovery, Seen
-from flow_plans import StepPlan
+from flow_plans import (
+    DAY,
+    LEASE,
+    LONG,
+    Act,
+    Call,
+    Command,
+    Entry,
+    Fault,
+    FlowPlan,
+    Recovery,
+    Seen,
+    StepPlan,
+)
 from flux import (
     Checkpoint,
     CompensationContext,
@@ -40,7 +52,8 @@ T = TypeVar("T")
 
 ID = "instance"
 POLL = 2 * DAY
-SILENT = logging.Logger("silent", logging.CRITICAL + 1)
+SILENT = logging.getLogger("silent")
+SILENT.setLevel(logging.CRITICAL + 1)
 CONFIG = FluxConfig(
     lease=LEASE, poll=POLL, max_recoveries=MAX_RECOVERIES, when_timeout=60, logger=SILENT
 )
@@ -54,7 +67,7 @@ class Process(Saves):
 
     def __init__(self, storage: WorkflowStorage, clock: JumpingClock) -> None:
         super().__init__(storage)
-        self.count = 0
+        self.counted = 0
         self.fault: Fault | None = None
         self.was_struck = False
         self._under = storage
@@ -63,7 +76,7 @@ class Process(Saves):
 
     def expect(self, fault: Fault | None) -> None:
         """Count saves anew, and let this fault strike."""
-        self.count, self.fault, self.was_struck = 0, fault, False
+        self.counted, self.fault, self.was_struck = 0, fault, False
         self._has_slept_long = False
 
     async def create(
@@ -80,13 +93,12 @@ class Process(Saves):
         return await self._struck(made)
 
     async def save(self, checkpoint: Checkpoint) -> int:
-        number = await self._struck(super().save(checkpoint), checkpoint)
-        return number
+        return await self._struck(super().save(checkpoint), checkpoint)
 
     async def _struck(self, write: Awaitable[T], checkpoint: Checkpoint | None = None) -> T:
-        self.count += not self.is_dead
+        self.counted += not self.is_dead
         fault = self.fault
-        strikes = fault is not None and fault.save == self.count
+        strikes = fault is not None and fault.save == self.counted
         if fault is not None and strikes and not fault.written:
             self._strike(fault, write)
         written = await write
@@ -134,7 +146,7 @@ class World:
     @property
     def saves(self) -> int:
         """Since the last command or recovery began."""
-        return self._process.count
+        return self._process.counted
 
     async def do(self, command: Command) -> str | None:
         """Let a command happen, with its faults; the name of the error if it is refused."""
@@ -164,7 +176,7 @@ class World:
         return None if state is None else state.status
 
     async def _recover(self, faults: list[Fault]) -> None:
-        fault, count = self._process.fault, self._process.count
+        fault, count = self._process.fault, self._process.counted
         was_dead = self._process.is_dead
         assert fault is not None
         if was_dead:
@@ -174,7 +186,7 @@ class World:
         rests = (await self.status()) in (None, *RESTS)
         self._process.expect(faults.pop(0) if faults and not rests else None)
         if rests:
-            self._process.count = count
+            self._process.counted = count
         if was_dead or fault.recovery is Recovery.POLL:
             self._clock.advance(LEASE + 1)
         await self._engine.init()
