@@ -190,7 +190,7 @@ class Reference:
     def _restart(self, step: str | None) -> None:
         live = self._take()
         assert step is not None
-        if live.status not in RESTS or live.status == "rollback_failed":
+        if live.status == "rollback_failed" or (live.status == "parked" and live.back):
             raise RefusedError("InvalidTransitionError")
         self._refuse_unfinished_before(step)
         again = set(self.plan.from_on(step))
