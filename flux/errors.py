@@ -33,7 +33,6 @@ FluxError
 
 import traceback
 from collections.abc import Iterable
-from datetime import datetime
 
 from attrs import frozen
 
@@ -372,8 +371,3 @@ def _cause(error: BaseException) -> BaseException | None:
 def listing(names: Iterable[object]) -> str:
     """Names for a message, comma separated; `none` if there are none."""
     return ", ".join(str(name) for name in names) or "none"
-
-
-def instant(moment: datetime) -> str:
-    """A time for a message."""
-    return moment.isoformat(timespec="seconds")

@@ -88,4 +88,4 @@ class Instances(RuleBasedStateMachine):
 
 
 TestInstances = Instances.TestCase
-TestInstances.settings = budget(examples=60, steps=8)
+TestInstances.settings = budget(examples=250, steps=10)
