@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agreement import Agreement
-from budget import budget
+from budget import TIMEOUT, budget
 from flow_plans import Command, Fault, FlowPlan, Recovery
 from flux import WorkflowStorage
 from flux_storages import MemoryStorage, SQLiteStorage
 from random_plans import plans
+
+pytestmark = TIMEOUT
 
 
 def faults_of(saves: int, recovery: Recovery) -> Iterator[Fault]:

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from agreement import Agreement
-from budget import budget
+from budget import TIMEOUT, budget
 from flow_plans import Command, Fault, FlowPlan
 from flux import WorkflowStorage
 from flux_storages import MemoryStorage, SQLiteStorage
 from random_plans import NAMES, many_faults, plans
+
+pytestmark = TIMEOUT
 
 FAULTS = many_faults()
 STEPS = st.sampled_from(NAMES)
@@ -88,4 +90,4 @@ class Instances(RuleBasedStateMachine):
 
 
 TestInstances = Instances.TestCase
-TestInstances.settings = budget(examples=250, steps=10)
+TestInstances.settings = budget(examples=100, steps=10)

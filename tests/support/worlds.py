@@ -72,12 +72,12 @@ class Process(Saves):
         self.was_struck = False
         self._under = storage
         self._clock = clock
-        self._has_slept_long = False
+        self.has_slept_long = False
 
     def expect(self, fault: Fault | None) -> None:
         """Count saves anew, and let this fault strike."""
         self.counted, self.fault, self.was_struck = 0, fault, False
-        self._has_slept_long = False
+        self.has_slept_long = False
 
     async def create(
         self,
@@ -103,7 +103,7 @@ class Process(Saves):
             self._strike(fault, write)
         written = await write
         if checkpoint is not None and checkpoint.lease is None and checkpoint.wake:
-            self._has_slept_long = True
+            self.has_slept_long = True
             self._clock.advance(checkpoint.wake)
         if fault is not None and strikes:
             self._strike(fault)
@@ -114,7 +114,7 @@ class Process(Saves):
             unwritten.close()
         self.was_struck = True
         # Who drives on after a long back-off is open, so there a fault kills.
-        if fault.dies or self._has_slept_long:
+        if fault.dies or self.has_slept_long:
             self.die()
         raise self.error
 
@@ -142,6 +142,11 @@ class World:
     async def close(self) -> None:
         await self._engine.close()
         await self._watcher.close()
+
+    @property
+    def has_slept_long(self) -> bool:
+        """Whether a back-off since then was longer than the lease."""
+        return self._process.has_slept_long
 
     @property
     def saves(self) -> int:
