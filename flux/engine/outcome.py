@@ -105,9 +105,11 @@ def after_verification(
 def _after_not_done(
     step: StepDefinition, execution: Execution, policy: Retry, at: datetime
 ) -> Sequence[Event]:
-    if execution.exhausted and execution.error is not None:
+    if execution.exhausted:
+        # The cause is the attempt's error; the verifier may have failed since, with its own.
+        cause = execution.failed_attempts[-1].error
         cleared = events.StepCleared(at=at, step=step.name)
-        return cleared, events.StepFailed(at=at, step=step.name, error=execution.error)
+        return cleared, events.StepFailed(at=at, step=step.name, error=cause)
     # Nothing failed if the step was merely interrupted: then it runs again at once.
     pause = policy.back_off(execution.failures) if execution.failures else 0.0
     return (events.StepCleared(at=at, step=step.name, retry_at=at + timedelta(seconds=pause)),)

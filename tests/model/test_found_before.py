@@ -38,6 +38,20 @@ LIVES = {
         FlowPlan((StepPlan(name="a"), StepPlan(name="b", after=()))),
         [Command("execute"), Command("restart", "a")],
     ),
+    "the cause is the attempt's error and not its verifier's": (
+        FlowPlan(
+            (
+                StepPlan(
+                    name="a",
+                    at_most_once=True,
+                    retries=1,
+                    script=(Act.RAISES, Act.DOUBTS),
+                    verify=(Act.RAISES, Act.DENIES),
+                ),
+            )
+        ),
+        [Command("execute")],
+    ),
     "a rollback that stands still is not restarted": (
         FlowPlan((StepPlan(name="a", undo=()), StepPlan(name="b", script=(Act.RAISES,)))),
         [
