@@ -10,23 +10,40 @@ FluxError
 ├── NotJSONError               TypeError      a value that JSON would change
 ├── InstanceNotFoundError      LookupError    no such instance is stored
 ├── InstanceConflictError      ValueError     the id belongs to another run
+│   └── CorrelationTakenError  -              a live instance has the same correlation
+├── CorrelationError           ValueError     a correlation that can find nothing
+├── AmbiguousCorrelationError  LookupError    several live instances fit
+├── SignalConflictError        ValueError     a known signal id with another signal
 ├── InvalidTransitionError     RuntimeError   the verb does not fit the status
+├── InstanceEndedError         RuntimeError   the instance is over
+├── DefinitionChangedError     RuntimeError   the code no longer fits what was done
 ├── StepCompensatedError       RuntimeError   a restart from after an undone step
 ├── ResultTimeoutError         TimeoutError   the instance has not ended in time
 ├── EngineClosedError          RuntimeError   a verb on an engine that is not open
 ├── StepTimeoutError           TimeoutError   an attempt took longer than it may
 ├── OutcomeUnknownError        RuntimeError   nobody knows whether the step acted
-├── HandlerCancelledError      RuntimeError   a handler cancelled itself
+├── HandlerCancelledError      RuntimeError   a handler was cancelled, or cancelled itself
+├── WaitNotReturnedError       RuntimeError   a handler made a wait and did not return it
+├── CannotWaitError            TypeError      a compensator or a verifier returned a wait
+├── WaitTimeoutError           TimeoutError   a signal did not come in time
+├── InstanceCancelledError     RuntimeError   somebody cancelled the instance
+├── DeadlineExceededError      TimeoutError   the instance had not ended by its deadline
 ├── IllegalMoveError           AssertionError a status that cannot follow another
 ├── StateFormatError           ValueError     stored state that this version cannot read
 ├── StateUnreadableError       ValueError     stored state that makes no sense
 └── StorageError               OSError        the storage could not do it
     ├── StorageURLError        ValueError     a URL that names no storage
     ├── StorageClosedError     RuntimeError   a storage that is not open
+    ├── DriverMissingError     RuntimeError   the storage needs a package that is not installed
     ├── NotADatabaseError      ValueError     the file is something else
+    ├── NotARedisError         ValueError     what answers there is something else
     ├── SchemaTooNewError      RuntimeError   written by a newer Flux
+    ├── StorageAccessError     PermissionError the server wants a password, or denies a right
+    ├── StorageReadOnlyError   PermissionError the server takes no writes
     ├── StorageFullError       -              the disk is full
     ├── StorageBusyError       TimeoutError   others held the lock for too long
+    ├── StorageUnavailableError ConnectionError it is down or cannot be reached, for now
+    ├── UnseenSignalsError     RuntimeError   a save would end an instance that has unread signals
     ├── StaleInstanceError     RuntimeError   another process took the instance over
     └── UniqueKeyTakenError    ValueError     a live instance holds the key
 """
@@ -129,6 +146,19 @@ class InstanceConflictError(FluxError, ValueError):
         super().__init__(f"instance {id!r} exists already and {why}; use another id")
 
 
+class CorrelationTakenError(InstanceConflictError):
+    """Only one live instance of the workflow may have this correlation; `holder` is its id."""
+
+    def __init__(self, id: str, holder: str) -> None:
+        self.id = id
+        self.holder = holder
+        FluxError.__init__(
+            self,
+            f"instance {id!r} cannot run: the live instance {holder!r} has the same correlation; "
+            "wait for its end, or declare the workflow with unique=False",
+        )
+
+
 class InvalidTransitionError(FluxError, RuntimeError):
     """The status of the instance does not allow this verb; the message names one that fits."""
 
@@ -138,6 +168,64 @@ class InvalidTransitionError(FluxError, RuntimeError):
         self.verb = verb
         self.fits = fits
         super().__init__(f"instance {id!r} is {status}, so it cannot {verb}; {fits}")
+
+
+class InstanceEndedError(FluxError, RuntimeError):
+    """The instance is over: signals and cancels come too late."""
+
+    def __init__(self, id: str, status: str, verb: str) -> None:
+        self.id = id
+        self.status = status
+        self.verb = verb
+        super().__init__(
+            f"instance {id!r} has ended as {status}, so it cannot {verb}; nothing was changed"
+        )
+
+
+class CorrelationError(FluxError, ValueError):
+    """A correlation with an unknown key or a value that cannot be looked up."""
+
+    def __init__(self, key: str, why: str) -> None:
+        self.key = key
+        super().__init__(f"correlation {key!r}: {why}")
+
+
+class AmbiguousCorrelationError(FluxError, LookupError):
+    """Several live instances fit the correlation; `ids` are some of them."""
+
+    def __init__(self, correlation: object, ids: Iterable[str]) -> None:
+        self.correlation = correlation
+        self.ids = tuple(ids)
+        super().__init__(
+            f"several live instances have the correlation {correlation!r}: {listing(self.ids)}; "
+            "give more keys or the workflow, or call signal() with an id"
+        )
+
+
+class SignalConflictError(FluxError, ValueError):
+    """The signal id is that of another signal; nothing was delivered."""
+
+    def __init__(self, id: str, signal_id: str, earlier: str) -> None:
+        self.id = id
+        self.signal_id = signal_id
+        super().__init__(
+            f"instance {id!r} knows the signal id {signal_id!r} already, of a signal {earlier!r} "
+            "with another name or payload; give each signal an id of its own"
+        )
+
+
+class DefinitionChangedError(FluxError, RuntimeError):
+    """What was done of the instance does not fit the workflow at hand; nothing was changed."""
+
+    def __init__(self, id: str, workflow: str, differences: Iterable[str]) -> None:
+        self.id = id
+        self.workflow = workflow
+        self.differences = tuple(differences)
+        listed = "\n".join(f"  - {difference}" for difference in self.differences)
+        super().__init__(
+            f"instance {id!r} cannot go on with this workflow {workflow!r}:\n{listed}\n"
+            "register the version that it was started with beside the new one"
+        )
 
 
 class StepCompensatedError(FluxError, RuntimeError):
@@ -187,11 +275,59 @@ class OutcomeUnknownError(FluxError, RuntimeError):
 
 
 class HandlerCancelledError(FluxError, RuntimeError):
-    """The handler raised `asyncio.CancelledError` although nobody had cancelled it."""
+    """The handler was cancelled with its instance, or raised `CancelledError` of its own accord."""
+
+    def __init__(self, step: str, *, told: bool = False) -> None:
+        self.step = step
+        why = "was cancelled" if told else "raised CancelledError, but nobody had cancelled it"
+        super().__init__(f"step {step!r} {why}")
+
+
+class WaitNotReturnedError(FluxError, RuntimeError):
+    """A wait works only when a step's handler itself returns it."""
+
+    def __init__(self, what: str, signal: str | None) -> None:
+        self.what = what
+        self.signal = signal
+        made = "a sleep" if signal is None else f"a wait for {signal!r}"
+        super().__init__(f"{what} made {made} and did not return it; write `return wait(...)`")
+
+
+class CannotWaitError(FluxError, TypeError):
+    """Only the handler of a step can wait."""
 
     def __init__(self, step: str) -> None:
         self.step = step
-        super().__init__(f"step {step!r} raised CancelledError, but nobody had cancelled it")
+        super().__init__(
+            f"step {step!r}: its compensator or verifier returned a wait; only its handler can wait"
+        )
+
+
+class WaitTimeoutError(FluxError, TimeoutError):
+    """The signal did not come in time."""
+
+    def __init__(self, step: str, signal: str) -> None:
+        self.step = step
+        self.signal = signal
+        super().__init__(f"step {step!r}: the signal {signal!r} did not come in time")
+
+
+class InstanceCancelledError(FluxError, RuntimeError):
+    """Somebody cancelled the instance."""
+
+    def __init__(self, id: str, reason: str | None) -> None:
+        self.id = id
+        self.reason = reason
+        super().__init__(f"instance {id!r} was cancelled" + (f": {reason}" if reason else ""))
+
+
+class DeadlineExceededError(FluxError, TimeoutError):
+    """The instance had not ended by the deadline of its workflow."""
+
+    def __init__(self, id: str, deadline: object) -> None:
+        self.id = id
+        self.deadline = deadline
+        super().__init__(f"instance {id!r} had not ended by its deadline, {deadline}")
 
 
 class IllegalMoveError(FluxError, AssertionError):
@@ -249,6 +385,17 @@ class StorageClosedError(StorageError, RuntimeError):
         super().__init__(f"{storage} is not open; call init() first, or open it with an engine")
 
 
+class DriverMissingError(StorageError, RuntimeError):
+    """The storage needs a package that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        super().__init__(
+            f"this storage needs the package {package}, which is not installed; "
+            f"pip install 'flux-saga[{extra}]'"
+        )
+
+
 class NotADatabaseError(StorageError, ValueError):
     """The file exists and is something else than a database of Flux; it was not changed."""
 
@@ -257,6 +404,15 @@ class NotADatabaseError(StorageError, ValueError):
         super().__init__(
             f"{path} is not a database of Flux ({why}); it is unchanged, use another path"
         )
+
+
+class NotARedisError(StorageError, ValueError):
+    """Something answers at this address, but it does not speak as Redis does."""
+
+    def __init__(self, storage: str, why: str) -> None:
+        self.storage = storage
+        self.why = why
+        super().__init__(f"{storage} is no Redis ({why}); check host, port and TLS")
 
 
 class SchemaTooNewError(StorageError, RuntimeError):
@@ -269,6 +425,28 @@ class SchemaTooNewError(StorageError, RuntimeError):
         super().__init__(
             f"{path} has schema {found}, this Flux knows schemas up to {known}; "
             "upgrade flux-saga, the database is unchanged"
+        )
+
+
+class StorageAccessError(StorageError, PermissionError):
+    """The server wants a password, or another one, or denies this user a right."""
+
+    def __init__(self, storage: str, why: str) -> None:
+        self.storage = storage
+        self.why = why
+        super().__init__(
+            f"{storage} denies access ({why}); check user and password, and what the user may do"
+        )
+
+
+class StorageReadOnlyError(StorageError, PermissionError):
+    """The server takes no writes: it is a replica, or has become one in a fail-over."""
+
+    def __init__(self, storage: str) -> None:
+        self.storage = storage
+        super().__init__(
+            f"{storage} is a replica and takes no writes; connect to its master, "
+            "or to a name that follows the master"
         )
 
 
@@ -291,6 +469,28 @@ class StorageBusyError(StorageError, TimeoutError):
         super().__init__(
             f"{storage} was locked for more than {timeout:g} s by others; "
             "end long transactions on it or raise busy_timeout"
+        )
+
+
+class StorageUnavailableError(StorageError, ConnectionError):
+    """The storage cannot be reached now; running instances wait for it, verbs fail."""
+
+    def __init__(self, storage: str, why: str) -> None:
+        self.storage = storage
+        self.why = why
+        super().__init__(
+            f"{storage} cannot be reached ({why}); nothing saved is lost, try again when it is back"
+        )
+
+
+class UnseenSignalsError(StorageError, RuntimeError):
+    """The save would have ended an instance that got a signal unseen; nothing was written."""
+
+    def __init__(self, id: str, last: int) -> None:
+        self.id = id
+        self.last = last
+        super().__init__(
+            f"instance {id!r} got signal {last} meanwhile and cannot end before it is read"
         )
 
 

@@ -41,6 +41,29 @@ class DataChanges:
 
 
 @frozen(kw_only=True)
+class Received:
+    """A signal in the inbox of an instance; numbers rise in the order of arrival."""
+
+    number: int
+    name: str
+    payload: bytes
+    sent_at: datetime
+    signal_id: str | None = None
+
+
+@frozen(kw_only=True)
+class Waiting:
+    """What a suspended step waits for: a signal, or only for the time `until`.
+
+    `default` is its output if it goes on after a timeout; None says that it fails then.
+    """
+
+    signal: str | None
+    until: datetime | None = None
+    default: bytes | None = None
+
+
+@frozen(kw_only=True)
 class Event:
     """Something that happened, `at` a time by the engine's clock."""
 
@@ -67,6 +90,65 @@ class InstanceParked(Event):
 @frozen(kw_only=True)
 class InstanceUnparked(Event):
     """A person let a parked instance go on."""
+
+
+@frozen(kw_only=True)
+class InstanceSuspended(Event):
+    """All that is left to do waits for a signal or a time."""
+
+
+@frozen(kw_only=True)
+class InstanceResumed(Event):
+    """What it waited for has come, or a person let a paused instance go on."""
+
+
+@frozen(kw_only=True)
+class RequestEvent(Event):
+    """The signal of this number was a request to the engine and was heeded, or came too late."""
+
+    number: int
+
+
+@frozen(kw_only=True)
+class InstancePaused(RequestEvent):
+    """Somebody asked for it to stop before its next step."""
+
+    reason: str | None = None
+
+
+@frozen(kw_only=True)
+class CancelRequested(RequestEvent):
+    """Somebody asked for it to be cancelled; with `rollback` what was done is undone first."""
+
+    rollback: bool
+    error: StoredError
+
+
+@frozen(kw_only=True)
+class RequestDropped(RequestEvent):
+    """The request no longer changes anything."""
+
+
+@frozen(kw_only=True)
+class InstanceCancelled(Event):
+    """It has ended because somebody asked for it."""
+
+    error: StoredError | None = None
+
+
+@frozen(kw_only=True)
+class DeadlineExceeded(Event):
+    """The deadline of its workflow passed before it had ended."""
+
+    error: StoredError
+
+
+@frozen(kw_only=True)
+class DefinitionAdopted(Event):
+    """It goes on with a workflow of another shape, which fits what was done."""
+
+    version: str
+    shape: bytes
 
 
 @frozen(kw_only=True)
@@ -173,6 +255,30 @@ class StepCompleted(StepEvent):
     attempt: int
     output: bytes
     changes: DataChanges
+
+
+@frozen(kw_only=True)
+class StepSuspended(StepEvent):
+    """Its handler returned a wait."""
+
+    started_at: datetime
+    attempt: int
+    changes: DataChanges
+    waiting: Waiting
+
+
+@frozen(kw_only=True)
+class SignalTaken(StepEvent):
+    """The step takes the signal that it waited for; it completes next."""
+
+    received: Received
+
+
+@frozen(kw_only=True)
+class WaitTimedOut(StepEvent):
+    """The signal did not come in time; the step fails or completes next."""
+
+    signal: str
 
 
 @frozen(kw_only=True)

@@ -10,17 +10,17 @@ rules live in the engine; a storage owes three things:
    revision, so whoever held the instance before can save nothing more.
 3. **No lost wake-up.** A signal to an instance at rest makes it due in the same write; a save that
    goes to rest names the last signal that it has seen and leaves the instance due if there is a
-   later one.
+   later one; a save that ends the instance is refused if there is a later one.
 
 Callers pass durations, never `now`: a storage reads its own clock, so that processes which share a
 storage agree on what has run out. An instance is *leased* while its lease end is set and *at rest*
 when it is not. A lease that ran out stays good until somebody claims the instance.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import entry_points
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from attrs import Factory, frozen
 
@@ -57,6 +57,8 @@ class Record:
     """JSON text that never changes; given to `create` alone."""
     payload: bytes = b"{}"
     """JSON text that every save replaces."""
+    last_signal: int = 0
+    """The number of the last signal in the inbox, 0 for none; kept by the storage."""
 
 
 @frozen(kw_only=True)
@@ -145,6 +147,7 @@ class WorkflowFilter:
     limit: int = 100
     after: str | None = None
     offset: int = 0
+    ended_before: datetime | None = None
 
     @property
     def statuses(self) -> tuple[str, ...]:
@@ -211,7 +214,8 @@ class WorkflowStorage(Protocol):
         `StaleInstanceError` if revision or owner differ. But a repetition that finds exactly the
         revision and the owner that it would have written has succeeded. Neither a lease that ran
         out nor one given back matters, only a claim does. With `lease` None the instance is at
-        rest: due in `wake` seconds, and at once if the inbox holds a signal after `seen`.
+        rest: due in `wake` seconds, and at once if the inbox holds a signal after `seen`. But with
+        `ended_at` set and such a signal nothing is written: `UnseenSignalsError`.
         `UniqueKeyTakenError` if the save would make a second live instance with the key.
         """
         ...
@@ -259,6 +263,13 @@ class WorkflowStorage(Protocol):
         """
         ...
 
+    async def next_due(self, *, workflows: Sequence[str] | None = None) -> float | None:
+        """Seconds until the first of those instances is due that are not due yet; None for none.
+
+        It may be too early, never too late: a lease is counted although it will be renewed.
+        """
+        ...
+
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> Mapping[str, int]:
         """Extend these leases to `lease` seconds from now, in one call.
 
@@ -289,6 +300,61 @@ class WorkflowStorage(Protocol):
 
     async def signals(self, id: str, *, after: int = 0) -> Sequence[StoredSignal]:
         """The inbox in the order of arrival, consumed signals included, from after a number."""
+        ...
+
+
+@frozen
+class Notice:
+    """Something changed in an instance, by whatever process.
+
+    `is_due` says that it is at rest and has become due at once; otherwise a signal has come for
+    whoever drives it, or it has come to rest.
+    """
+
+    id: str
+    is_due: bool
+
+
+@runtime_checkable
+class Notices(Protocol):
+    """What a storage may also offer: to tell of changes by other processes, at once."""
+
+    async def notices(self, tell: Callable[[Notice], None]) -> None:
+        """Call `tell` with every change until cancelled.
+
+        Notices are hints: some may be lost, as in a broken connection, which is made anew.
+        """
+        ...
+
+
+@runtime_checkable
+class SharedValues(Protocol):
+    """What a storage may also offer: values that all workflows share, as JSON texts by key.
+
+    A value with a `ttl` is gone after so many seconds by the storage's clock.
+    """
+
+    async def get_value(self, key: str) -> bytes | None:
+        """The value; None if there is none."""
+        ...
+
+    async def set_value(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
+        """Set the value, whatever it was."""
+        ...
+
+    async def delete_value(self, key: str) -> bool:
+        """Remove the value; False if there was none."""
+        ...
+
+    async def compare_and_set_value(
+        self,
+        key: str,
+        expected: bytes | None,
+        value: bytes,
+        *,
+        ttl: float | None = None,
+    ) -> bool:
+        """Set the value if it is `expected`, the very same text, None for no value; else False."""
         ...
 
 

@@ -1,12 +1,26 @@
 """The one builder of workflows: fluent, or with decorators."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from flux.definition.checks import function_problem, graph_problems, option_problems
+from flux.definition.checks import (
+    correlation_problems,
+    function_problem,
+    graph_problems,
+    option_problems,
+    wait_problems,
+)
 from flux.definition.policy import Duration, Retry, retry_policy, seconds
-from flux.definition.step import Handler, StepDefinition, StepOptions, is_async
+from flux.definition.step import (
+    Handler,
+    StepDefinition,
+    StepKind,
+    StepOptions,
+    WaitOptions,
+    is_async,
+)
+from flux.definition.wait import OnTimeout, Wait, sleep, wait
 from flux.definition.workflow import (
     InputValidator,
     WorkflowDefinition,
@@ -22,11 +36,22 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 class Step:
     """A declared step: callable as its handler was; takes a compensator and a verifier."""
 
-    def __init__(self, workflow: "Workflow", name: str, handler: Handler, options: Any) -> None:
+    def __init__(
+        self,
+        workflow: "Workflow",
+        name: str,
+        handler: Handler,
+        options: Any,
+        *,
+        kind: StepKind = "step",
+        waits: Wait | None = None,
+    ) -> None:
         self.workflow = workflow
         self.name = name
         self.handler = handler
         self.options: dict[str, Any] = dict(options)
+        self.kind = kind
+        self.waits = waits
 
     def __call__(self, ctx: Any) -> Any:
         return self.handler(ctx)
@@ -76,8 +101,11 @@ class Workflow:
     """Builds a workflow, step by step.
 
     `input` and `data` may be attrs classes; `data` must be constructible without arguments.
-    `validate` gets the (typed) input and refuses it by raising or by returning False. An engine
-    builds the workflow when it is registered; after that it takes no more steps.
+    `validate` gets the (typed) input and refuses it by raising or by returning False.
+    `correlate_by` names keys of the input by which `deliver` finds an instance; with `unique` only
+    one live instance may have the same values. An instance that has not ended `deadline` (seconds
+    or a `timedelta`) after its start fails. An engine builds the workflow when it is registered;
+    after that it takes no more steps.
     """
 
     def __init__(
@@ -88,12 +116,18 @@ class Workflow:
         input: type | None = None,
         data: type | None = None,
         validate: InputValidator | None = None,
+        correlate_by: str | Iterable[str] = (),
+        unique: bool = True,
+        deadline: Duration | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self._input = input
         self._data = data
         self._validate = validate
+        self._correlate_by = correlate_by
+        self._unique = unique
+        self._deadline = deadline
         self._steps: list[Step] = []
         self._built: WorkflowDefinition | None = None
 
@@ -158,6 +192,28 @@ class Workflow:
         """Add a step that never runs again once it has succeeded; else as `step`."""
         return self.step(first, handler, **{**options, "commit": True})
 
+    def wait(
+        self,
+        name: str,
+        signal: str | None = None,
+        timeout: Duration | None = None,
+        on_timeout: OnTimeout = "fail",
+        default: Any = None,
+        **options: Unpack[WaitOptions],
+    ) -> Self:
+        """Add a step that only waits for `signal`, by default of the step's own name.
+
+        As with `flux.wait`; options: `when`, `after`, `description`.
+        """
+        _refuse_unknown(options, WaitOptions.__annotations__, "wait")
+        waits = wait(name if signal is None else signal, timeout, on_timeout, default)
+        return self._add_wait(name, "wait", waits, options)
+
+    def sleep(self, name: str, duration: Duration, **options: Unpack[WaitOptions]) -> Self:
+        """Add a step that only sleeps, seconds or a `timedelta`; options as for `wait`."""
+        _refuse_unknown(options, WaitOptions.__annotations__, "sleep")
+        return self._add_wait(name, "sleep", sleep(duration), options)
+
     def build(self) -> WorkflowDefinition:
         """The finished workflow; `DefinitionError` with all its problems if it makes no sense."""
         if self._built is None:
@@ -180,11 +236,26 @@ class Workflow:
         self._steps.append(step)
         return step
 
+    def _add_wait(self, name: str, kind: StepKind, waits: Wait, options: Any) -> Self:
+        async def waiting(ctx: Any) -> Wait:
+            return waits
+
+        self.refuse_changes()
+        self._steps.append(Step(self, name, waiting, options, kind=kind, waits=waits))
+        return self
+
     def _build(self) -> WorkflowDefinition:
         edges = [(str(step.name), after) for step, after in self._with_sources()]
         problems = [*self._own_problems(), *self._step_problems(), *graph_problems(edges)]
         if problems:
             raise DefinitionError(str(self.name), problems)
+        definition = self._defined()
+        problems = list(wait_problems(definition))
+        if problems:
+            raise DefinitionError(self.name, problems)
+        return definition
+
+    def _defined(self) -> WorkflowDefinition:
         return WorkflowDefinition(
             name=self.name,
             version=self.version,
@@ -192,6 +263,9 @@ class Workflow:
             input_type=self._input,
             data_type=self._data,
             validate=self._validate,
+            correlate_by=_names(self._correlate_by),
+            unique=self._unique,
+            deadline=_limit(self._deadline),
         )
 
     def _own_problems(self) -> list[str]:
@@ -209,6 +283,9 @@ class Workflow:
             problems.append(f"validate: {why}")
         if self._validate is not None and is_async(self._validate):
             problems.append("validate: it is async; it must be a plain function")
+        problems += correlation_problems(
+            self._correlate_by, self._input, unique=self._unique, deadline=self._deadline
+        )
         return [problem for problem in problems if problem]
 
     def _step_problems(self) -> list[str]:
@@ -247,6 +324,8 @@ def _definition(step: Step, *, after: tuple[str, ...]) -> StepDefinition:
         compensate_timeout=_limit(options.get("compensate_timeout")),
         unknown_on=_tuple(options.get("unknown_on", ())),
         description=options.get("description", ""),
+        kind=step.kind,
+        waits=step.waits,
     )
 
 
@@ -275,7 +354,7 @@ def _name_of(handler: Any) -> str:
     return name
 
 
-def _refuse_unknown(options: dict[str, Any], known: Any, verb: str) -> None:
+def _refuse_unknown(options: Mapping[str, Any], known: Any, verb: str) -> None:
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

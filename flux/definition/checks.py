@@ -3,10 +3,14 @@
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
+
+import attrs
 
 from flux.definition.graph import find_cycle
 from flux.definition.policy import retry_policy, seconds
+from flux.definition.workflow import WorkflowDefinition
 from flux.errors import listing
 
 FUNCTIONS = ("handler", "when", "verify", "compensate")
@@ -48,6 +52,38 @@ def graph_problems(edges: Sequence[tuple[str, tuple[str, ...]]]) -> Iterator[str
     while cycle := find_cycle(waiting):
         yield f"step {cycle[0]!r} waits for itself: {' -> '.join(cycle)}"
         waiting = {name: after for name, after in waiting.items() if name not in cycle}
+
+
+def correlation_problems(
+    correlate_by: object, input_type: type | None, *, unique: object, deadline: object
+) -> Iterator[str]:
+    """What is wrong with how instances are found, and with how long they may take."""
+    yield from _timeout_problems("deadline", deadline)
+    if not isinstance(unique, bool):
+        yield f"unique is True or False, not {unique!r}"
+    keys = (correlate_by,) if isinstance(correlate_by, str) else correlate_by
+    if not isinstance(keys, tuple | list):
+        yield f"correlate_by: {correlate_by!r} is neither a key of the input nor a tuple of keys"
+        return
+    yield from (f"correlate_by: {key!r} is no key" for key in keys if not isinstance(key, str))
+    if isinstance(input_type, type) and attrs.has(input_type):
+        names = [field.name for field in attrs.fields(input_type)]
+        for key in keys:
+            if key not in names:
+                yield f"correlate_by: {key!r} is no field of the input; there are: {listing(names)}"
+
+
+def wait_problems(definition: WorkflowDefinition) -> Iterator[str]:
+    """Declared waits that may wait for one signal at the same time."""
+    declared = ((step.name, step.waits) for step in definition.order)
+    waiting = [(name, waits.signal) for name, waits in declared if waits is not None]
+    for (first, signal), (second, other) in combinations(waiting, 2):
+        if signal is None or signal != other or first in definition.before_step(second):
+            continue
+        yield (
+            f"steps {first!r} and {second!r} may wait for the signal {signal!r} at the same time; "
+            "let one come after the other"
+        )
 
 
 def function_problem(function: object, argument: str) -> str | None:

@@ -1,5 +1,7 @@
 """The workflows that an engine knows, by name and version."""
 
+from collections.abc import Sequence
+
 from flux.definition.builder import Workflow
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import UnknownWorkflowError, WorkflowConflictError
@@ -44,9 +46,26 @@ class Registry:
         """The instance's own version where it is registered, otherwise the newest."""
         return self._versions.get(name, {}).get(version) or self.newest(name)
 
+    def versions(self, name: str, version: str) -> Sequence[WorkflowDefinition]:
+        """Those that may drive an instance of this version, the one to prefer first.
+
+        The very version alone where it is registered, otherwise all of the name, the newest first;
+        `UnknownWorkflowError` if there is none.
+        """
+        own = self._versions.get(name, {}).get(version)
+        if own is not None:
+            return (own,)
+        self.newest(name)
+        return tuple(reversed(self._versions[name].values()))
+
     def known(self, name: str, version: str) -> WorkflowDefinition | None:
         """As `of_instance`, but None for a name that nobody registered."""
         return self.of_instance(name, version) if name in self._versions else None
+
+    @property
+    def newest_of_all(self) -> Sequence[WorkflowDefinition]:
+        """Of each name the one registered last."""
+        return [self.newest(name) for name in self._versions]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,9 +7,22 @@ from typing import Any, Literal, TypedDict
 from attrs import field, frozen
 
 from flux.definition.policy import Duration, Retry
+from flux.definition.wait import Wait
 
 Handler = Callable[[Any], Any]
 """A plain or async function of one argument, the `WorkflowContext`."""
+
+
+StepKind = Literal["step", "wait", "sleep"]
+"""A wait and a sleep are declared without a handler."""
+
+
+class WaitOptions(TypedDict, total=False):
+    """The options of a declared wait or sleep, besides those of the wait itself."""
+
+    when: Callable[[Any], Any] | None
+    after: str | tuple[str, ...] | list[str]
+    description: str
 
 
 class StepOptions(TypedDict, total=False):
@@ -47,7 +60,9 @@ class StepDefinition:
     compensate_timeout: float | None = None
     unknown_on: tuple[type[BaseException], ...] = ()
     description: str = ""
-    kind: Literal["step"] = "step"
+    kind: StepKind = "step"
+    waits: Wait | None = None
+    """What a declared wait or sleep waits for."""
     is_async: bool = field(init=False)
     """Whether the handler is awaited in the loop; a plain one runs in a thread."""
 
@@ -69,6 +84,9 @@ class StepDescriptor:
     at_most_once: bool
     after: tuple[str, ...]
     description: str
+    kind: StepKind
+    signal: str | None
+    """The signal that a declared wait waits for."""
 
     @classmethod
     def of(cls, step: StepDefinition) -> "StepDescriptor":
@@ -82,6 +100,8 @@ class StepDescriptor:
             at_most_once=step.at_most_once,
             after=step.after,
             description=step.description,
+            kind=step.kind,
+            signal=None if step.waits is None else step.waits.signal,
         )
 
 

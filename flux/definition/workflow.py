@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
-from typing import Any
+from typing import Any, NamedTuple
 
+import orjson
 from attrs import field, frozen
 
+from flux.definition.correlation import chosen, correlation_labels, whole_text
 from flux.definition.graph import descendants, running_order
 from flux.definition.step import StepDefinition, StepDescriptor
 from flux.definition.typed import (
@@ -18,13 +20,22 @@ from flux.definition.typed import (
     structure,
     unstructure_fields,
 )
-from flux.errors import InputError, UnknownStepError
+from flux.errors import CorrelationError, InputError, UnknownStepError
 
 InputValidator = Callable[[Any], Any]
 """Gets the (typed) input; refuses it by raising or by returning False."""
 
-Shape = tuple[tuple[str, str, bool, tuple[str, ...]], ...]
-"""Name, kind, commit flag and sources of every step: what an instance remembers of its workflow."""
+
+class ShapeOfStep(NamedTuple):
+    """What an instance remembers of a step of its workflow."""
+
+    name: str
+    kind: str
+    commit: bool
+    after: tuple[str, ...]
+
+
+Shape = tuple[ShapeOfStep, ...]
 
 
 @frozen(kw_only=True)
@@ -47,6 +58,12 @@ class WorkflowDefinition:
     input_type: type | None = None
     data_type: type | None = None
     validate: InputValidator | None = None
+    correlate_by: tuple[str, ...] = ()
+    """Keys of the input by which `deliver` finds an instance."""
+    unique: bool = True
+    """Whether only one live instance may have a correlation."""
+    deadline: float | None = None
+    """Seconds after its start by which an instance must have ended."""
     order: tuple[StepDefinition, ...] = field(init=False)
     """In the order of running one at a time."""
     _places: Mapping[str, int] = field(init=False, repr=False)
@@ -108,9 +125,16 @@ class WorkflowDefinition:
         """Whether every other step comes before or after the step in the graph."""
         return name in self._unbranched
 
+    @cached_property
+    def shape_text(self) -> bytes:
+        """The shape as JSON text."""
+        return orjson.dumps([tuple(row) for row in self.shape])
+
     @property
     def shape(self) -> Shape:
-        return tuple((step.name, step.kind, step.commit, step.after) for step in self.steps)
+        return tuple(
+            ShapeOfStep(step.name, step.kind, step.commit, step.after) for step in self.steps
+        )
 
     def describe(self) -> WorkflowDescriptor:
         """Name, version and steps as plain values."""
@@ -126,6 +150,21 @@ class WorkflowDefinition:
         if self.validate is not None:
             self._validate(self.typed_input(deepcopy(plain)))
         return plain
+
+    def correlation(self, plain: Mapping[str, Any]) -> dict[str, Any]:
+        """The values by which an instance with this input is found, or `InputError`."""
+        try:
+            found = chosen(self.correlate_by, plain)
+            correlation_labels(found)
+        except CorrelationError as error:
+            raise InputError(self.name, str(error), field=error.key) from error
+        return found
+
+    def unique_key(self, correlation: Mapping[str, Any]) -> str | None:
+        """What no two live instances may share; None if any may."""
+        if not self.unique or not correlation:
+            return None
+        return f"{self.name}:{whole_text(correlation)}"
 
     def typed_input(self, plain: dict[str, Any]) -> Any:
         """What a handler sees as `ctx.input`."""

@@ -11,11 +11,20 @@ from attrs import Factory, frozen
 
 from flux.clock import Clock
 from flux.definition.step import StepDefinition, is_async
+from flux.definition.wait import begin_waits, returned_wait
+from flux.engine import waiting
 from flux.engine.context import WorkflowContext
 from flux.engine.data import LazyData
 from flux.engine.threads import Job, Threads
-from flux.errors import HandlerCancelledError, NotJSONError, OutcomeUnknownError, StepTimeoutError
-from flux.events import AttemptEnd, DataChanges
+from flux.errors import (
+    CannotWaitError,
+    HandlerCancelledError,
+    NotJSONError,
+    OutcomeUnknownError,
+    StepTimeoutError,
+    WaitNotReturnedError,
+)
+from flux.events import AttemptEnd, DataChanges, Waiting
 from flux.state.strict_json import json_text
 
 Function = Callable[[Any], Any]
@@ -23,11 +32,15 @@ Function = Callable[[Any], Any]
 
 @frozen(kw_only=True)
 class Attempted:
-    """How a call went: with `value` and `changes`, or with `ended` and `error`."""
+    """How a call went: with `value` and `changes`, or with `ended` and `error`.
+
+    `waiting` is set if the value is a wait.
+    """
 
     started_at: datetime
     value: Any = None
     output: bytes = b"null"
+    waiting: Waiting | None = None
     changes: DataChanges = Factory(DataChanges)
     ended: AttemptEnd | None = None
     error: BaseException | None = None
@@ -54,19 +67,23 @@ class Attempts:
         A cancellation, whoever asked for it, is how the attempt ended.
         """
         started_at = self._clock.now()
+        begin_waits()
         awaited = step.is_async if function is step.handler else is_async(function)
         try:
             value = await self._call(function, awaited, ctx, timeout)
         except asyncio.CancelledError:
+            told = ctx.cancelled()
             ctx.cancel()
-            cancelled = HandlerCancelledError(ctx.step)
+            cancelled = HandlerCancelledError(ctx.step, told=told)
             return Attempted(started_at=started_at, ended=AttemptEnd.CANCELLED, error=cancelled)
         except BaseException as error:
             if goes_through(error):
                 raise
             ended = how_it_ended(error, step, ctx)
             return Attempted(started_at=started_at, ended=ended, error=error)
-        return _accepted(value, ctx, started_at, with_output=function is step.handler)
+        finally:
+            ctx.interruptible(None)
+        return self._accepted(value, ctx, started_at, is_handler=function is step.handler)
 
     async def ask(self, step: StepDefinition, ctx: WorkflowContext, timeout: float) -> bool:
         """Ask the step's predicate; raises what it raises, or `StepTimeoutError`."""
@@ -74,6 +91,24 @@ class Attempts:
             return await self._ask(step, ctx, timeout)
         except asyncio.CancelledError:
             raise HandlerCancelledError(ctx.step) from None
+
+    def _accepted(
+        self, value: Any, ctx: WorkflowContext, started_at: datetime, *, is_handler: bool
+    ) -> Attempted:
+        waits: Waiting | None = None
+        try:
+            wait = returned_wait(value, f"step {ctx.step!r}")
+            if wait is not None and not is_handler:
+                raise CannotWaitError(ctx.step)
+            changes = ctx.changes()
+            if wait is not None:
+                waits = waiting.waiting(wait, self._clock.now())
+            output = output_text(value) if is_handler and wait is None else b"null"
+        except (NotJSONError, WaitNotReturnedError, CannotWaitError) as error:
+            return Attempted(started_at=started_at, ended=AttemptEnd.REFUSED, error=error)
+        return Attempted(
+            started_at=started_at, value=value, output=output, waiting=waits, changes=changes
+        )
 
     async def _ask(self, step: StepDefinition, ctx: WorkflowContext, timeout: float) -> bool:
         assert step.when is not None
@@ -92,6 +127,9 @@ class Attempts:
     ) -> Any:
         what = f"step {ctx.step!r}"
         if awaited and timeout is None:
+            task = asyncio.current_task()
+            assert task is not None
+            ctx.interruptible(task.cancel)
             return await function(ctx)
         if awaited:
             return await self._within(function(ctx), ctx, what, timeout)
@@ -105,6 +143,7 @@ class Attempts:
     ) -> Any:
         # A task of its own: a handler that ignores its cancellation can be left behind.
         task = asyncio.ensure_future(_held(awaitable))
+        ctx.interruptible(task.cancel)
         try:
             await asyncio.wait({task}, timeout=timeout)
             if task.done():
@@ -195,17 +234,6 @@ def how_it_ended(error: BaseException, step: StepDefinition, ctx: WorkflowContex
     if isinstance(error, (OutcomeUnknownError, *step.unknown_on)):
         return AttemptEnd.UNKNOWN
     return AttemptEnd.FAILED
-
-
-def _accepted(
-    value: Any, ctx: WorkflowContext, started_at: datetime, *, with_output: bool
-) -> Attempted:
-    try:
-        changes = ctx.changes()
-        output = output_text(value) if with_output else b"null"
-    except NotJSONError as error:
-        return Attempted(started_at=started_at, ended=AttemptEnd.REFUSED, error=error)
-    return Attempted(started_at=started_at, value=value, output=output, changes=changes)
 
 
 def output_text(value: Any) -> bytes:

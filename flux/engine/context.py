@@ -1,6 +1,6 @@
 """What a handler sees of its instance."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from threading import Event as Flag
 from typing import Any
@@ -47,6 +47,9 @@ class WorkflowContext:
         self._clock = clock
         self._base = data
         self._flag = Flag()
+        self._interrupt: Callable[[], object] | None = None
+        self.was_interrupted = False
+        """Whether the handler was cancelled because its instance is to go no further."""
         self._input: Any = _UNREAD
         self._data: Any = _UNREAD
 
@@ -113,6 +116,19 @@ class WorkflowContext:
     def cancel(self) -> None:
         """Tell the handler to end; for the engine."""
         self._flag.set()
+
+    def interrupt(self) -> None:
+        """Cancel the handler, or tell it to end if it runs in a thread; for the engine."""
+        self.was_interrupted = True
+        self.cancel()
+        if self._interrupt is not None:
+            self._interrupt()
+
+    def interruptible(self, interrupt: Callable[[], object] | None) -> None:
+        """How the handler is cancelled while it runs; for the engine."""
+        self._interrupt = interrupt
+        if interrupt is not None and self.was_interrupted:
+            interrupt()
 
     def changes(self) -> DataChanges:
         """What the handler changed in `data`; `NotJSONError` if it cannot be kept."""

@@ -3,20 +3,22 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from attrs import Factory, define, frozen
 
 from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
+from flux.engine.fitting import differences
 from flux.engine.lease import HeldLease
 from flux.engine.loading import Loaded, load, stored_instance
 from flux.engine.loop import Driver
 from flux.engine.recovery import recovered
 from flux.engine.services import Services
-from flux.errors import InstanceNotFoundError
+from flux.errors import DefinitionChangedError, InstanceNotFoundError, UnknownWorkflowError
 from flux.events import Event
-from flux.state.status import WorkflowStatus
+from flux.state.status import RESTS, Direction, WorkflowStatus
 from flux.storage import Record
 
 Happened = Callable[[WorkflowDefinition, Loaded], Sequence[Event]]
@@ -49,6 +51,9 @@ class Drivers:
         self._claims: set[asyncio.Task[Claim]] = set()
         self._changed = asyncio.Event()
         self._watched: dict[str, Watch] = {}
+        self._unfit: set[str] = set()
+        self.on_rest: Callable[[float], None] = lambda seconds: None
+        """Called with the seconds after which an instance that has come to rest is due."""
 
     @property
     def room(self) -> int:
@@ -64,8 +69,9 @@ class Drivers:
     def start(self, driver: Driver) -> None:
         """Let a driver go, in a task of its own."""
         self.lose(driver.instance.id)
+        driver.watcher.on_stuck = partial(self._replace, driver)
         self._drivers[driver.instance.id] = driver
-        self._tell(driver.instance.id)
+        self.tell(driver.instance.id)
         task = asyncio.create_task(driver.drive(), name=f"flux {driver.instance.id}")
         self._tasks[driver] = task
         task.add_done_callback(lambda _: self._ended(driver))
@@ -100,6 +106,23 @@ class Drivers:
         for record, lease in zip(records, held, strict=True):
             await self._drive_due(record, lease)
         return len(records)
+
+    async def next_due(self) -> float | None:
+        """Seconds until the first is due of the instances that this engine may drive."""
+        return await self._services.storage.next_due(workflows=self._registry.names)
+
+    def signal(self, id: str) -> bool:
+        """There may be a signal for this instance; whether this engine drives it."""
+        driver = self._drivers.get(id)
+        if driver is not None:
+            driver.watcher.tell()
+        return driver is not None
+
+    def tell(self, id: str) -> None:
+        """Something has changed in this instance; whoever watches it looks again."""
+        watch = self._watched.pop(id, None)
+        if watch is not None:
+            watch.changed.set()
 
     def left_behind(self, definition: WorkflowDefinition, loaded: Loaded) -> list[Event]:
         """What has happened to an instance that another driver left in whatever state."""
@@ -197,26 +220,34 @@ class Drivers:
 
     async def _drive_due(self, record: Record, held: HeldLease) -> None:
         try:
-            await self._drive(record, held, self.left_behind)
+            await self._drive(record, held, self.left_behind, is_due=True)
+        except (DefinitionChangedError, UnknownWorkflowError) as error:
+            if record.id not in self._unfit:
+                self._unfit.add(record.id)
+                self._services.logger.warning(
+                    "instance.unfit", extra={"instance": record.id, "why": str(error)}
+                )
         except Exception:
             self._services.logger.exception("recovery.failed", extra={"instance": record.id})
 
-    async def _drive(self, record: Record, held: HeldLease, happened: Happened) -> Driver | None:
-        rests = False
+    async def _drive(
+        self, record: Record, held: HeldLease, happened: Happened, *, is_due: bool = False
+    ) -> Driver | None:
         try:
             stored = await self._services.storage.load(record.id)
             if stored is None:
                 raise InstanceNotFoundError(record.id)
             loaded = Loaded(stored_instance(record, stored[1]), record)
-            rests = loaded.status.is_rest
-            definition = self._registry.of_instance(record.workflow, record.version)
-            so_far = happened(definition, loaded)
+            definition = self.fitting(loaded)
+            so_far = [*self._adopted(definition, loaded), *happened(definition, loaded)]
         except BaseException:
             # Somebody who knows the workflow as it was may drive it; but not at once again here.
-            later = None if rests else self._services.config.lease
+            was_driven = record.status not in RESTS
+            later = self._services.config.lease if is_due or was_driven else None
             await self._give_back(held, wake=later)
             raise
-        if rests and not so_far:
+        unread = record.last_signal > loaded.instance.seen
+        if loaded.status.is_rest and not so_far and not unread and record.wake_at is None:
             await self._give_back(held)
             return None
         driver = Driver(
@@ -226,15 +257,45 @@ class Drivers:
             owner=held.owner,
             revision=record.revision,
             held=held,
+            unread=unread,
             happened=so_far,
         )
         self.start(driver)
         return driver
 
+    def fitting(self, loaded: Loaded) -> WorkflowDefinition:
+        """The workflow with which the instance can go on, or `DefinitionChangedError`."""
+        record = loaded.record
+        candidates = self._registry.versions(record.workflow, record.version)
+        found = [differences(d, loaded.instance, record.intent) for d in candidates]
+        for definition, different in zip(candidates, found, strict=True):
+            if not different:
+                return definition
+        raise DefinitionChangedError(record.id, record.workflow, found[0])
+
+    def _adopted(self, definition: WorkflowDefinition, loaded: Loaded) -> list[Event]:
+        shape = definition.shape_text
+        forward = loaded.instance.head.direction is Direction.FORWARD
+        if loaded.status.is_ended or not forward or shape == loaded.instance.shape:
+            return []
+        at = self._services.clock.now()
+        return [events.DefinitionAdopted(at=at, version=definition.version, shape=shape)]
+
+    def _replace(self, driver: Driver) -> None:
+        """Leave a driver whose handler ignores its cancellation; another takes its place."""
+        id = driver.instance.id
+        self._services.logger.warning("handler.abandoned", extra={"instance": id})
+        self._cancel(driver)
+        self._leave(driver)
+        driver.drop_lease()
+        again = asyncio.create_task(self.take_over(id, self.left_behind))
+        self._claims.add(again)
+        again.add_done_callback(self._claimed)
+
     async def _give_back(self, held: HeldLease, *, wake: float | None = None) -> None:
         await self._services.leases.give_back(held, wake=wake)
         # Whoever was refused a claim meanwhile may try again.
-        self._tell(held.id)
+        self.tell(held.id)
 
     async def _unused_owner(self, id: str) -> str | None:
         """The token of a lease of this engine that no task of it uses, as after a failed save."""
@@ -245,6 +306,8 @@ class Drivers:
 
     def _ended(self, driver: Driver) -> None:
         self._leave(driver)
+        if driver.due_in is not None:
+            self.on_rest(driver.due_in)
         task = self._tasks.pop(driver)
         driver.first_save.cancel()
         if not task.cancelled():
@@ -258,9 +321,4 @@ class Drivers:
             driver.left.set_result(None)
         if self._drivers.get(driver.instance.id) is driver:
             del self._drivers[driver.instance.id]
-            self._tell(driver.instance.id)
-
-    def _tell(self, id: str) -> None:
-        watch = self._watched.pop(id, None)
-        if watch is not None:
-            watch.changed.set()
+            self.tell(driver.instance.id)

@@ -3,19 +3,25 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 import uuid_utils
+from attrs import evolve
 
 from flux.clock import Clock, SystemClock
 from flux.config import FluxConfig
 from flux.definition.builder import Workflow
+from flux.definition.correlation import own_labels
 from flux.definition.policy import Duration, seconds
 from flux.definition.registry import Registry
+from flux.definition.wait import RESERVED, signal_name
 from flux.definition.workflow import WorkflowDefinition
-from flux.engine import steering
+from flux.engine import steering, waiting
+from flux.engine.addressing import Address
 from flux.engine.attempt import Attempts
+from flux.engine.diagnosis import Diagnosis
 from flux.engine.lease import Leases
 from flux.engine.loading import load, new_instance, shown
 from flux.engine.loop import Driver
@@ -31,14 +37,23 @@ from flux.observe.callbacks import Callbacks
 from flux.observe.observers import Observer, Observers
 from flux.result import FluxResult
 from flux.state.instance import Instance
-from flux.state.status import WorkflowStatus
+from flux.state.status import ENDED, WorkflowStatus
 from flux.state.strict_json import json_text, same_json
 from flux.state.workflow_state import WorkflowState
-from flux.storage import WorkflowFilter, WorkflowStorage, WorkflowSummary, open_storage
+from flux.storage import (
+    Signal,
+    SignalReceipt,
+    WorkflowFilter,
+    WorkflowStorage,
+    WorkflowSummary,
+    open_storage,
+)
 
 AnyWorkflow = Workflow | WorkflowDefinition | str
 
-_NEEDS_A_PERSON = (WorkflowStatus.ROLLBACK_FAILED, WorkflowStatus.PARKED)
+_IS_NOT_CANCELLED = (*ENDED, WorkflowStatus.ROLLING_BACK, WorkflowStatus.ROLLBACK_FAILED)
+_TAKES_NO_SIGNAL = _IS_NOT_CANCELLED
+_IS_NOT_PAUSED = (*_IS_NOT_CANCELLED, WorkflowStatus.PARKED, WorkflowStatus.PAUSED)
 
 
 class FluxEngine:
@@ -153,11 +168,91 @@ class FluxEngine:
             loaded = await load(self._storage, id, history=False)
             raise ResultTimeoutError(id, loaded.status, limit or 0.0) from None
 
+    # Signals
+
+    async def signal(
+        self,
+        id: str,
+        name: str,
+        payload: Any = None,
+        *,
+        signal_id: str | None = None,
+        wait: bool = True,
+    ) -> FluxResult | None:
+        """Send the instance a signal and wait for its next rest.
+
+        The signal is saved when this returns, whatever becomes of this process; with `wait=False`
+        it returns None right then. One that comes before the step that waits for it is kept. A
+        `signal_id` that the instance knows is acknowledged and not delivered again.
+
+        `InstanceNotFoundError`; `InstanceEndedError`; `InvalidTransitionError` in a rollback;
+        `SignalConflictError` for a known `signal_id` with another payload; `NotJSONError`.
+        """
+        opened = self._opened("signal")
+        signal = self._signal(name, payload, signal_id)
+        receipt = await opened.send(id, signal, verb="take a signal", idle=_TAKES_NO_SIGNAL)
+        if receipt.number is None:
+            raise steering.refused(id, WorkflowStatus(receipt.status), "take a signal")
+        return await opened.until_rest(id, verb="signal", is_due=True) if wait else None
+
+    async def deliver(
+        self,
+        name: str,
+        payload: Any = None,
+        *,
+        correlation: Mapping[str, Any],
+        workflow: AnyWorkflow | None = None,
+        signal_id: str | None = None,
+        wait: bool = True,
+    ) -> FluxResult | None:
+        """Send a signal to the live instance with this correlation, and wait as `signal` does.
+
+        `correlation` holds all keys of the workflow's `correlate_by`, or so many that only one
+        live instance fits; of any workflow, or of the one given. `InstanceNotFoundError` if none
+        fits, `AmbiguousCorrelationError` if several do, `CorrelationError` for a key that the
+        workflow does not have. When none is live, a `signal_id` that the newest ended one knows is
+        acknowledged.
+        """
+        self._opened("deliver")
+        signal = self._signal(name, payload, signal_id)
+        address = Address.of(self._registry, correlation, workflow)
+        id = await address.live_instance(self._storage)
+        if id is None:
+            id = await address.ended_instance(self._storage, signal)
+        return await self.signal(id, name, payload, signal_id=signal_id, wait=wait)
+
+    # Steering
+
+    async def pause(self, id: str, *, reason: str | None = None) -> WorkflowState:
+        """Let the instance stop before its next step; returns when the request is saved.
+
+        Its deadlines run on; `resume` lets it go on. `InstanceEndedError` if it has ended,
+        `InvalidTransitionError` in a rollback or when it is parked.
+        """
+        payload = waiting.pause_payload(reason=_checked_reason(reason))
+        receipt = await self._request(id, waiting.PAUSE, payload, "pause", _IS_NOT_PAUSED)
+        if receipt.number is None and receipt.status != WorkflowStatus.PAUSED:
+            raise steering.refused(id, WorkflowStatus(receipt.status), "pause")
+        return await self.get(id)
+
+    async def cancel(
+        self, id: str, *, rollback: bool = True, reason: str | None = None
+    ) -> WorkflowState:
+        """Let the instance end as `cancelled`; returns when the request is saved.
+
+        By default what was done is undone first. A handler that runs is cancelled and has the
+        grace to end. `InstanceEndedError` if it has ended; one that is rolled back already stays
+        as it is.
+        """
+        payload = waiting.cancel_payload(rollback=rollback, reason=_checked_reason(reason))
+        await self._request(id, waiting.CANCEL, payload, "be cancelled", _IS_NOT_CANCELLED)
+        return await self.get(id)
+
     async def resume(self, id: str) -> FluxResult:
         """Let the instance go on, and wait for its rest.
 
-        A failed one runs its failed steps anew with fresh retries; a parked one goes on in the
-        direction it had; one that was abandoned or is due is driven; else this only waits.
+        A failed one runs its failed steps anew with fresh retries; a paused or parked one goes on
+        in the direction it had; one that was abandoned or is due is driven; else this only waits.
         """
         return await self._opened("resume").resume(id)
 
@@ -193,18 +288,61 @@ class FluxEngine:
     async def list(self, filter: WorkflowFilter | None = None) -> Sequence[WorkflowSummary]:
         """The heads of the instances that fit, newest first."""
         self._opened("list")
-        return await self._storage.list(filter or WorkflowFilter())
+        found = await self._storage.list(filter or WorkflowFilter())
+        return [evolve(summary, labels=own_labels(summary.labels)) for summary in found]
 
     async def count(self, filter: WorkflowFilter | None = None) -> int:
         """How many instances fit."""
         self._opened("count")
         return await self._storage.count(filter or WorkflowFilter())
 
+    async def diagnose(self, id: str) -> Diagnosis:
+        """Why the instance is where it is, and what comes next."""
+        return await self._opened("diagnose").diagnose(id)
+
     async def delete(self, id: str) -> None:
         """Remove an ended instance with its history, inbox and keys."""
         await self._opened("delete").delete(id)
 
+    async def purge(
+        self,
+        before: datetime,
+        *,
+        status: str | Sequence[str] | None = None,
+        limit: int = 1000,
+    ) -> int:
+        """Delete instances that ended before this time, at most `limit`; how many were deleted.
+
+        `status` names one or several of the statuses in which an instance has ended; by default
+        all of them.
+        """
+        if not isinstance(before, datetime) or before.tzinfo is None:
+            raise ValueError(f"purge(before={before!r}): give an aware datetime")
+        ended = WorkflowFilter(status=status or tuple(ENDED)).statuses
+        for name in ended:
+            if not WorkflowStatus(name).is_ended:
+                raise ValueError(f"purge(status={name!r}): only ended instances are deleted")
+        return await self._opened("purge").purge(
+            WorkflowFilter(status=ended, ended_before=before, limit=limit)
+        )
+
     # Behind the verbs
+
+    def _signal(self, name: str, payload: Any, signal_id: str | None) -> Signal:
+        if signal_id is not None and (not isinstance(signal_id, str) or not signal_id):
+            raise ValueError(f"{signal_id!r} is no signal id; it is text that is not empty")
+        return Signal(
+            name=signal_name(name),
+            payload=json_text(payload, "payload"),
+            sent_at=self._clock.now(),
+            signal_id=signal_id,
+        )
+
+    async def _request(
+        self, id: str, name: str, payload: bytes, verb: str, idle: Sequence[WorkflowStatus]
+    ) -> SignalReceipt:
+        request = Signal(name=name, payload=payload, sent_at=self._clock.now())
+        return await self._opened(verb).send(id, request, verb=verb, idle=idle)
 
     async def _close(self) -> None:
         async with self._changing:
@@ -300,9 +438,17 @@ def _checked_id(id: str | None) -> str:
     return id
 
 
+def _checked_reason(reason: str | None) -> str | None:
+    if reason is not None and not isinstance(reason, str):
+        raise ValueError(f"{reason!r} is no reason; it is text")
+    return reason
+
+
 def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
     given = dict(labels or {})
     for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ValueError(f"the label {name!r}: {value!r} is not text; labels are str to str")
+        if name.startswith(RESERVED):
+            raise ValueError(f"the label {name!r}: {RESERVED!r} is reserved for the engine")
     return given

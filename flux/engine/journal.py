@@ -7,12 +7,13 @@ from attrs import frozen
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.lease import HeldLease
 from flux.engine.services import Services
-from flux.errors import StaleInstanceError
+from flux.engine.waiting import received
+from flux.errors import StaleInstanceError, UnseenSignalsError
 from flux.events import Event, InstanceFacts, StepFacts
 from flux.state.changes import change
 from flux.state.codec import encode_execution, encode_head, encode_origin
 from flux.state.execution import Execution
-from flux.state.instance import Instance
+from flux.state.instance import Head, Instance
 from flux.storage import Checkpoint, Entry, Record
 
 
@@ -46,14 +47,18 @@ class Journal:
         owner: str,
         revision: int,
         held: HeldLease | None,
+        unread: bool,
     ) -> None:
         self.instance = instance
         self.intent: tuple[str, ...] = ()
+        self.unread = unread
+        """Whether there may be signals in the inbox that were not read."""
         self._services = services
         self._owner = owner
         self._revision = revision
         self._held = held
         self._changed: dict[int, Execution] = {}
+        self._consumed: dict[int, str] = {}
         self._untold: list[Event] = []
         self._saves = 0
         self._facts = _facts(services, definition, instance)
@@ -64,11 +69,37 @@ class Journal:
         self.instance.accept(happened)
         for execution in happened.executions:
             self._changed[execution.number] = execution
+        if happened.consumed:
+            self._consumed.update(happened.consumed)
         if self._facts is not None:
             self._untold.append(event)
 
+    def take_back(self, head: Head) -> None:
+        """Forget the last event, which changed the head alone, since it could not be saved."""
+        self.instance.head = head
+        if self._facts is not None:
+            self._untold.pop()
+
+    async def read_inbox(self) -> None:
+        """Read the signals that have come since the inbox was last read."""
+        self.unread = False
+        try:
+            signals = await self._services.storage.signals(
+                self.instance.id, after=self.instance.seen
+            )
+        except BaseException:
+            self.unread = True
+            raise
+        if signals:
+            self.instance.receive(received(signals), signals[-1].number)
+        if self._held is not None:
+            self._held.seen = self.instance.seen
+
     async def save(self, terms: Terms) -> bool:
-        """Save all that has happened since the last save; False if the id exists already."""
+        """Save all that has happened since the last save; False if the id exists already.
+
+        `UnseenSignalsError`, with nothing saved, if it would end with signals unread.
+        """
         if not terms.goes_on:
             self.drop_lease()
         asked_at = self._services.leases.asked_at()
@@ -82,6 +113,7 @@ class Journal:
             return False
         self._revision += 1
         self._changed.clear()
+        self._consumed.clear()
         self.intent = terms.intent
         if terms.goes_on:
             self._extend_lease(asked_at)
@@ -102,10 +134,10 @@ class Journal:
         if self._held is not None:
             self._services.leases.drop(self._held)
 
-    async def give_back(self) -> None:
-        """Let others have the instance at once, as it was last saved."""
+    async def give_back(self, *, wake: float | None = 0) -> None:
+        """Let others have the instance, by default at once, as it was last saved."""
         if self._held is not None:
-            await self._services.leases.give_back(self._held, wake=0)
+            await self._services.leases.give_back(self._held, wake=wake)
 
     async def _create(self, terms: Terms, entries: tuple[Entry, ...]) -> bool:
         record = first_record(self.instance, intent=terms.intent, owner=self._owner)
@@ -115,21 +147,30 @@ class Journal:
 
     async def _checkpoint(self, terms: Terms, entries: tuple[Entry, ...]) -> None:
         head = self.instance.head
-        await self._services.storage.save(
-            Checkpoint(
-                id=self.instance.id,
-                owner=self._owner,
-                expected=self._revision,
-                status=head.status.value,
-                intent=terms.intent,
-                payload=encode_head(head),
-                updated_at=head.updated_at,
-                ended_at=head.ended_at,
-                lease=terms.lease,
-                wake=terms.wake,
-                entries=entries,
-            )
+        checkpoint = Checkpoint(
+            id=self.instance.id,
+            owner=self._owner,
+            expected=self._revision,
+            status=head.status.value,
+            intent=terms.intent,
+            payload=encode_head(head),
+            updated_at=head.updated_at,
+            ended_at=head.ended_at,
+            lease=terms.lease,
+            wake=terms.wake,
+            entries=entries,
+            consumed=dict(self._consumed),
+            seen=self.instance.seen,
         )
+        try:
+            last = await self._services.storage.save(checkpoint)
+        except UnseenSignalsError:
+            self.unread = True
+            if self._held is not None:
+                self._services.leases.keep(self._held)
+            raise
+        if last > self.instance.seen:
+            self.unread = True
 
     def _extend_lease(self, asked_at: float) -> None:
         if self._held is None:
@@ -161,6 +202,7 @@ def first_record(instance: Instance, *, intent: tuple[str, ...] = (), owner: str
         status=head.status.value,
         owner=owner,
         labels=origin.labels,
+        unique_key=origin.unique_key,
         created_at=origin.created_at,
         updated_at=head.updated_at,
         ended_at=head.ended_at,

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from attrs import define
@@ -11,7 +11,7 @@ from flux.clock import Clock
 from flux.errors import StaleInstanceError, StorageError
 from flux.storage import Lease, WorkflowStorage
 
-Lost = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
 @define
@@ -72,6 +72,10 @@ class Leases:
         self._held[id] = held
         return held
 
+    def keep(self, held: HeldLease) -> None:
+        """Keep a lease alive that was dropped for a save which was refused."""
+        self._held[held.id] = held
+
     def drop(self, held: HeldLease) -> None:
         """Keep this lease alive no longer."""
         if self._held.get(held.id) is held:
@@ -89,8 +93,8 @@ class Leases:
         if held.id not in await self._renew([held]):
             raise StaleInstanceError(held.id, 0)
 
-    async def keep_alive(self, lost: Lost) -> None:
-        """Renew for ever; calls `lost` with the id of each instance that another has taken."""
+    async def keep_alive(self, *, lost: Tell, signalled: Tell) -> None:
+        """Renew for ever; tells which instances another has taken, and which have new signals."""
         while True:
             await self._clock.sleep(self.seconds / 3)
             leases = list(self._held.values())
@@ -102,8 +106,12 @@ class Leases:
                 self._logger.exception("lease.renewal_failed", extra={"instances": len(leases)})
                 continue
             for held in leases:
-                if held.id not in renewed and self._held.get(held.id) is held:
+                if self._held.get(held.id) is not held:
+                    continue
+                if held.id not in renewed:
                     lost(held.id)
+                elif renewed[held.id] > held.seen:
+                    signalled(held.id)
 
     async def give_back(self, held: HeldLease, *, wake: float | None = None) -> None:
         """Release without a save. Should it fail, the lease runs out by itself."""
@@ -114,11 +122,11 @@ class Leases:
         except StorageError:
             self._logger.exception("lease.release_failed", extra={"instance": held.id})
 
-    async def _renew(self, leases: list[HeldLease]) -> set[str]:
+    async def _renew(self, leases: list[HeldLease]) -> Mapping[str, int]:
         asked_at = self._clock.monotonic()
         asked = [Lease(id=held.id, owner=held.owner, seen=held.seen) for held in leases]
         answer = await self._storage.renew(asked, lease=self.seconds)
         for held in leases:
             if held.id in answer:
                 held.sure_until = max(held.sure_until, asked_at + self.seconds)
-        return set(answer)
+        return answer

@@ -1,12 +1,13 @@
 """Between records and instances: reading a stored one, making a new one, showing either."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from attrs import frozen
 
+from flux.definition.correlation import correlation_labels, own_labels
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import FluxError, InstanceNotFoundError, StateUnreadableError
 from flux.result import FluxResult
@@ -58,6 +59,7 @@ def _decoded(record: Record, entries: Sequence[Entry]) -> Instance:
         version=record.version,
         created_at=record.created_at,
         labels=record.labels,
+        unique_key=record.unique_key,
     )
     head = decode_head(
         record.payload,
@@ -78,6 +80,8 @@ def new_instance(
 ) -> Instance:
     """An instance to which nothing has happened yet."""
     first_data = definition.first_data()
+    correlation = definition.correlation(orjson.loads(input)) if definition.correlate_by else {}
+    limit = definition.deadline
     origin = Origin(
         id=id,
         workflow=definition.name,
@@ -85,8 +89,10 @@ def new_instance(
         created_at=at,
         input=input,
         first_data={key: json_text(value, f"data.{key}") for key, value in first_data.items()},
-        labels=labels,
-        shape=orjson.dumps(definition.shape),
+        labels={**labels, **correlation_labels(correlation)},
+        shape=definition.shape_text,
+        deadline=None if limit is None else at + timedelta(seconds=limit),
+        unique_key=definition.unique_key(correlation),
     )
     return Instance(origin, first_head(at))
 
@@ -102,7 +108,7 @@ def shown(
     typed: dict[str, Any] = {}
     if definition is not None:
         typed = {"typed_input": definition.typed_input, "typed_data": definition.typed_data}
-    return workflow_state(instance, intent=intent, replaced=replaced, **typed)
+    return workflow_state(instance, intent=intent, replaced=replaced, labels=own_labels, **typed)
 
 
 def result_of(

@@ -1,7 +1,8 @@
 """The loop that drives one instance to its rest: decide, save, act, and again."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
@@ -10,19 +11,33 @@ from flux import events
 from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
-from flux.engine import outcome, plan
+from flux.engine import outcome, plan, steering, waiting
 from flux.engine.attempt import Attempted, goes_through
 from flux.engine.context import CompensationContext, WorkflowContext
 from flux.engine.journal import Journal, Terms
 from flux.engine.lease import HeldLease
 from flux.engine.services import Services
-from flux.errors import OutcomeUnknownError, StaleInstanceError, StoredError
+from flux.engine.watching import Watcher
+from flux.errors import (
+    CorrelationTakenError,
+    DeadlineExceededError,
+    OutcomeUnknownError,
+    StaleInstanceError,
+    StoredError,
+    UniqueKeyTakenError,
+    UnseenSignalsError,
+)
 from flux.events import AttemptEnd, Event
 from flux.state.execution import Execution, idempotency_key
-from flux.state.instance import Instance
+from flux.state.instance import Head, Instance
 from flux.state.status import Outcome, WorkflowStatus
 
+_ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
+    WorkflowStatus.COMPLETED: events.InstanceCompleted,
+    WorkflowStatus.SUSPENDED: events.InstanceSuspended,
+}
 _BAD_ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
+    WorkflowStatus.CANCELLED: events.InstanceCancelled,
     WorkflowStatus.FAILED: events.InstanceFailed,
     WorkflowStatus.ROLLED_BACK: events.InstanceRolledBack,
     WorkflowStatus.ROLLBACK_FAILED: events.RollbackFailed,
@@ -56,6 +71,7 @@ class Driver:
         owner: str,
         revision: int = 0,
         held: HeldLease | None = None,
+        unread: bool = False,
         happened: Sequence[Event] = (),
     ) -> None:
         self.definition = definition
@@ -63,15 +79,25 @@ class Driver:
         self.is_at_rest = False
         self.is_cancelled = False
         """Set by whoever cancels the driver's task; else a cancellation is the handler's own."""
+        self.due_in: float | None = None
+        """Seconds, from the last save on, after which the instance is due again."""
         self.error: Exception | None = None
         self.first_save: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the driver counts no more, although its handler may go on."""
+        self._before_end: Head | None = None
         self._services = services
         self._plan = plan.Plan(definition, services.config.lease)
         self._journal = Journal(
-            services, definition, instance, owner=owner, revision=revision, held=held
+            services,
+            definition,
+            instance,
+            owner=owner,
+            revision=revision,
+            held=held,
+            unread=unread,
         )
+        self.watcher = Watcher(services, self._journal)
         for event in happened:
             self._apply(event)
 
@@ -83,16 +109,21 @@ class Driver:
     async def drive(self) -> None:
         """Go on until the instance rests, is lost, or is given back; raises nothing of its own."""
         _driven.set(self.instance.id)
+        self.watcher.start()
         try:
             await self._drive()
         except StaleInstanceError:
             self._services.logger.warning("instance.lost", extra={"instance": self.instance.id})
+        except UniqueKeyTakenError as taken:
+            self.error = CorrelationTakenError(self.instance.id, taken.holder)
+            await self._journal.give_back(wake=None)
         except Exception as error:
             self.error = error
             self._services.logger.exception(
                 "instance.stopped", extra={"instance": self.instance.id}
             )
         finally:
+            self.watcher.close()
             self._journal.drop_lease()
             if self.error is not None and not self.first_save.done():
                 self.first_save.set_result(False)
@@ -103,15 +134,28 @@ class Driver:
         if not self.is_at_rest:
             await self._journal.give_back()
 
+    def drop_lease(self) -> None:
+        """After the driver was left behind: what takes its place may claim the instance."""
+        self._journal.drop_lease()
+
     async def _drive(self) -> None:
         while True:
             action = await self._next()
             terms = self._terms(action)
-            saved = await self._journal.save(terms)
+            try:
+                saved = await self._journal.save(terms)
+            except UnseenSignalsError:
+                # It would have ended; but the signal may be a cancel, which was in time.
+                if self._before_end is not None:
+                    self._journal.take_back(self._before_end)
+                continue
             if not self.first_save.done():
                 self.first_save.set_result(saved)
             if not saved or not terms.goes_on:
-                self.is_at_rest = saved and isinstance(action, plan.Finish)
+                # A signal that came meanwhile has made it due.
+                rests = saved and not self._journal.unread
+                self.is_at_rest = rests and isinstance(action, plan.Finish)
+                self.due_in = 0.0 if self._journal.unread else terms.wake
                 return
             await self._act(action)
 
@@ -120,32 +164,55 @@ class Driver:
     async def _next(self) -> plan.Action:
         """The next action that needs a save; what needs none happens on the way to it."""
         while True:
+            if self._journal.unread:
+                await self._journal.read_inbox()
             action: plan.Action | None = self._plan.decide(self.instance, self._now())
             if isinstance(action, plan.Ask):
                 action = await self._ask(action.step)
-            match action:
-                case None:
-                    continue
-                case plan.Replay(step, past):
-                    self._apply(
-                        events.StepReplayed(at=self._now(), step=step.name, number=past.number)
-                    )
-                case plan.Reopen(step, past):
-                    return self._reopen(step, past) or await self._next()
-                case plan.BeginRollback():
-                    error = self.instance.head.error
-                    self._apply(events.RollbackStarted(at=self._now(), error=error))
-                case plan.Finish(status):
-                    self._end(status)
-                    return action
-                case _:
-                    return action
+            if isinstance(action, plan.Reopen):
+                action = self._reopen(action.step, action.execution)
+            if action is None:
+                continue
+            if isinstance(action, plan.Finish):
+                self._end(action.status)
+                return action
+            happens = list(self._at_once(action))
+            if not happens:
+                return action
+            for event in happens:
+                self._apply(event)
+
+    def _at_once(self, action: plan.Action) -> Iterator[Event]:
+        """What an action comes to that nobody has to be called for; nothing for the others."""
+        at = self._now()
+        match action:
+            case plan.Replay(step, past):
+                yield events.StepReplayed(at=at, step=step.name, number=past.number)
+            case plan.Take(step, execution, received):
+                yield from self._woken(at)
+                yield from outcome.after_wait(step, execution, received, at=at)
+            case plan.TimeOut(step, execution):
+                yield from self._woken(at)
+                yield from outcome.after_wait(step, execution, None, at=at)
+            case plan.Heed(request):
+                yield steering.heeded(self.instance, request, at)
+            case plan.MissDeadline():
+                late = DeadlineExceededError(self.instance.id, self.instance.deadline)
+                yield events.DeadlineExceeded(at=at, error=StoredError.of(late))
+            case plan.BeginRollback():
+                yield events.RollbackStarted(at=at, error=self.instance.head.error)
+
+    def _woken(self, at: datetime) -> Iterator[Event]:
+        if self.instance.head.status is WorkflowStatus.SUSPENDED:
+            yield events.InstanceResumed(at=at)
 
     def _end(self, status: WorkflowStatus) -> None:
+        self._before_end = None
         if status is self.instance.head.status:
             return
-        if status is WorkflowStatus.COMPLETED:
-            self._apply(events.InstanceCompleted(at=self._now()))
+        self._before_end = self.instance.head
+        if status in _ENDS:
+            self._apply(_ENDS[status](at=self._now()))
         else:
             self._apply(_BAD_ENDS[status](at=self._now(), error=self.instance.head.error))
 
@@ -185,11 +252,12 @@ class Driver:
     def _terms(self, action: plan.Action) -> Terms:
         lease = self._services.config.lease
         if isinstance(action, plan.Finish):
-            return Terms((), None, None)
+            until = action.until
+            return Terms((), None, None if until is None else self._seconds_until(until))
         if self._services.stopping.is_set():
             return Terms((), None, self._pause_before(action))
         if isinstance(action, plan.Pause):
-            pause = self._seconds_until(action.until)
+            pause = min(self._seconds_until(action.until), self._seconds_to_deadline())
             return Terms((), None, pause) if pause > lease else Terms((), lease, None)
         assert isinstance(action, plan.Run | plan.Verify | plan.Undo)
         return Terms((action.step.name,), lease, None)
@@ -197,10 +265,7 @@ class Driver:
     # Acting
 
     async def _act(self, action: plan.Action) -> None:
-        pause = self._pause_before(action)
-        if pause > 0:
-            await self._services.sleep(pause)
-        if self._services.stopping.is_set():
+        if await self._is_called_off(action):
             self._keep_answer(action)
             return
         match action:
@@ -211,6 +276,23 @@ class Driver:
             case plan.Undo(step, execution):
                 await self._undo(step, execution)
 
+    async def _is_called_off(self, action: plan.Action) -> bool:
+        """Wait out the back-off, if there is one; whether something else is to be done instead."""
+        while not self._services.stopping.is_set():
+            if self._journal.unread:
+                self.watcher.told.clear()
+                await self._journal.read_inbox()
+            if self.instance.inbox and waiting.first_request(self.instance) is not None:
+                return True
+            if plan.is_late(self.instance, self._now()):
+                return True
+            pause = self._pause_before(action)
+            if pause <= 0:
+                return False
+            await self._services.sleep(pause, or_until=self.watcher.told)
+            self.watcher.told.clear()
+        return True
+
     def _keep_answer(self, action: plan.Action) -> None:
         """Keep a predicate's yes that was saved with an intent which will be taken back."""
         match action:
@@ -219,18 +301,27 @@ class Driver:
 
     async def _run(self, step: StepDefinition, execution: Execution | None) -> None:
         ctx = self._context(step, execution)
+        self.watcher.runs(ctx)
         await self._journal.before_call(
             events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt)
         )
         attempted = await self._call(step, step.handler, ctx, step.timeout)
         policy = self._policy(step.retries)
         self._apply(
-            outcome.after_attempt(step, execution, attempted, policy=policy, at=self._now())
+            outcome.after_attempt(
+                step,
+                execution,
+                attempted,
+                policy=policy,
+                at=self._now(),
+                called_off=ctx.was_interrupted,
+            )
         )
 
     async def _verify(self, step: StepDefinition, execution: Execution) -> None:
         assert step.verify is not None
         ctx = self._context(step, execution, attempt=execution.attempts)
+        self.watcher.runs(ctx)
         await self._journal.before_call(None)
         attempted = await self._call(step, step.verify, ctx, step.timeout)
         policy = self._policy(step.retries)
@@ -264,7 +355,8 @@ class Driver:
         timeout: float | None,
     ) -> Attempted:
         attempted = await self._services.attempts.run(step, function, ctx, self._timeout(timeout))
-        if attempted.ended is AttemptEnd.CANCELLED:
+        self.watcher.runs(None)
+        if attempted.ended is AttemptEnd.CANCELLED or ctx.was_interrupted:
             self._refuse_if_cancelled(attempted.error)
         return attempted
 
@@ -305,6 +397,10 @@ class Driver:
 
     def _seconds_until(self, moment: datetime) -> float:
         return max(0.0, (moment - self._now()).total_seconds())
+
+    def _seconds_to_deadline(self) -> float:
+        deadline = self.instance.deadline
+        return math.inf if deadline is None else self._seconds_until(deadline)
 
     def _pause_before(self, action: plan.Action) -> float:
         retry_at: datetime | None = None

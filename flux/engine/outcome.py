@@ -9,8 +9,8 @@ from flux import events
 from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition
 from flux.engine.attempt import Attempted, output_text
-from flux.errors import NotJSONError, OutcomeUnknownError, StoredError
-from flux.events import AttemptEnd, Event
+from flux.errors import NotJSONError, OutcomeUnknownError, StoredError, WaitTimeoutError
+from flux.events import AttemptEnd, DataChanges, Event, Received
 from flux.state.execution import Execution
 
 
@@ -44,9 +44,22 @@ def after_attempt(
     *,
     policy: Retry,
     at: datetime,
+    called_off: bool = False,
 ) -> Event:
-    """What an attempt of the handler came to."""
+    """What an attempt of the handler came to.
+
+    `called_off` says that it was cancelled since its instance goes no further.
+    """
     attempt = next_attempt(execution)
+    if attempted.waiting is not None:
+        return events.StepSuspended(
+            at=at,
+            step=step.name,
+            started_at=attempted.started_at,
+            attempt=attempt,
+            changes=attempted.changes,
+            waiting=attempted.waiting,
+        )
     if attempted.ended is None:
         return events.StepCompleted(
             at=at,
@@ -58,6 +71,8 @@ def after_attempt(
         )
     assert attempted.error is not None
     failed = 0 if execution is None else execution.failures
+    if called_off and attempted.ended is AttemptEnd.CANCELLED:
+        return _attempt_failed(step, attempted, attempt, retry_at=at, at=at)
     retry_at = _retry_at(attempted, failed, policy, at)
     is_last = retry_at is None
     # An at-most-once step that may have acted is not tried again before it was asked about.
@@ -75,6 +90,23 @@ def after_attempt(
             attempt=attempt,
             ended=attempted.ended,
         )
+    return _attempt_failed(
+        step, attempted, attempt, retry_at=retry_at, at=at, verify=verify, is_last=is_last
+    )
+
+
+def _attempt_failed(
+    step: StepDefinition,
+    attempted: Attempted,
+    attempt: int,
+    *,
+    retry_at: datetime,
+    at: datetime,
+    verify: bool = False,
+    is_last: bool = False,
+) -> Event:
+    assert attempted.error is not None
+    assert attempted.ended is not None
     return events.AttemptFailed(
         at=at,
         step=step.name,
@@ -86,6 +118,33 @@ def after_attempt(
         verify=verify,
         is_last=is_last,
     )
+
+
+def after_wait(
+    step: StepDefinition, execution: Execution, received: Received | None, *, at: datetime
+) -> Sequence[Event]:
+    """What a step that waited comes to with this signal, or with None for a timeout."""
+    assert execution.waiting is not None
+    signal, default = execution.waiting.signal, execution.waiting.default
+    happened: list[Event] = []
+    if received is not None:
+        happened.append(events.SignalTaken(at=at, step=step.name, received=received))
+    elif signal is not None:
+        happened.append(events.WaitTimedOut(at=at, step=step.name, signal=signal))
+    output = default if received is None else received.payload
+    if output is None:
+        assert signal is not None
+        error = StoredError.of(WaitTimeoutError(step.name, signal))
+        return [*happened, events.StepFailed(at=at, step=step.name, error=error)]
+    completed = events.StepCompleted(
+        at=at,
+        step=step.name,
+        started_at=execution.started_at or at,
+        attempt=execution.attempts,
+        output=output,
+        changes=DataChanges(),
+    )
+    return [*happened, completed]
 
 
 def after_verification(

@@ -9,10 +9,19 @@ from attrs import frozen
 
 from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
+from flux.engine import waiting
 from flux.engine.compensation import compensator_of, owed
+from flux.events import Received
 from flux.state.execution import Execution
 from flux.state.instance import Instance
-from flux.state.status import CompensationStatus, Direction, Outcome, WorkflowStatus
+from flux.state.status import (
+    Cancelling,
+    CompensationStatus,
+    Direction,
+    Outcome,
+    StepStatus,
+    WorkflowStatus,
+)
 
 
 @frozen
@@ -63,6 +72,35 @@ class Reopen:
 
 
 @frozen
+class Take:
+    """The signal that the step waits for is there."""
+
+    step: StepDefinition
+    execution: Execution
+    received: Received
+
+
+@frozen
+class TimeOut:
+    """The time that the step waits for, or may wait, is over."""
+
+    step: StepDefinition
+    execution: Execution
+
+
+@frozen
+class Heed:
+    """Somebody asked for the instance to be paused or cancelled."""
+
+    request: Received
+
+
+@frozen
+class MissDeadline:
+    """The instance should have ended by now."""
+
+
+@frozen
 class Undo:
     """Run the compensator of this execution."""
 
@@ -77,12 +115,27 @@ class BeginRollback:
 
 @frozen
 class Finish:
-    """Nothing is left to do: the instance ends like this."""
+    """Nothing is left to do for now: the instance rests like this, at the longest `until`."""
 
     status: WorkflowStatus
+    until: datetime | None = None
 
 
-Action = Ask | Run | Verify | Pause | Replay | Reopen | Undo | BeginRollback | Finish
+Action = (
+    Ask
+    | Run
+    | Verify
+    | Pause
+    | Replay
+    | Reopen
+    | Take
+    | TimeOut
+    | Heed
+    | MissDeadline
+    | Undo
+    | BeginRollback
+    | Finish
+)
 
 
 class Plan:
@@ -100,8 +153,15 @@ class Plan:
 
     def decide(self, instance: Instance, now: datetime) -> Action:
         """What happens next."""
-        if instance.head.status.is_rest:
-            return Finish(instance.head.status)
+        status = instance.head.status
+        if status.is_ended or status is WorkflowStatus.ROLLBACK_FAILED:
+            return Finish(status)
+        if instance.inbox and (request := waiting.first_request(instance)) is not None:
+            return Heed(request)
+        if is_late(instance, now):
+            return MissDeadline()
+        if status.is_rest and status is not WorkflowStatus.SUSPENDED:
+            return Finish(status, _deadline(instance))
         if instance.head.direction is Direction.BACK:
             return self._back(instance, now)
         order = self.definition.order
@@ -133,14 +193,32 @@ class Plan:
         if execution is None or execution.attempts == 0:
             unasked = execution is None or not execution.asked
             return Ask(step) if unasked and step.when else self.reached(instance, step)
+        if execution.status is StepStatus.SUSPENDED:
+            return self._wait(instance, step, execution, now)
         if self._waits(execution.retry_at, now, at_once=step.at_most_once):
             assert execution.retry_at is not None
             return Pause(step, execution.retry_at)
         return Verify(step, execution) if execution.verifying else Run(step, execution)
 
+    def _wait(
+        self, instance: Instance, step: StepDefinition, execution: Execution, now: datetime
+    ) -> Action:
+        assert execution.waiting is not None
+        received = waiting.arrived(instance, execution.waiting)
+        if received is not None:
+            return Take(step, execution, received)
+        until = execution.waiting.until
+        if until is not None and until <= now:
+            return TimeOut(step, execution)
+        return Finish(WorkflowStatus.SUSPENDED, _earlier(until, _deadline(instance)))
+
     def _back(self, instance: Instance, now: datetime) -> Action:
+        if instance.head.cancelling is Cancelling.KEEP:
+            return Finish(WorkflowStatus.CANCELLED)
         execution = self._first_owed(instance)
         turned = instance.head.status is WorkflowStatus.ROLLING_BACK
+        if execution is None and instance.head.cancelling is not None:
+            return Finish(WorkflowStatus.CANCELLED)
         if execution is None:
             return Finish(WorkflowStatus.ROLLED_BACK if turned else WorkflowStatus.FAILED)
         if not turned:
@@ -174,3 +252,17 @@ class Plan:
         if retry_at is None or retry_at <= now:
             return False
         return at_once or (retry_at - now).total_seconds() > self._longest_pause
+
+
+def is_late(instance: Instance, now: datetime) -> bool:
+    """Whether the instance goes forward past its deadline."""
+    deadline = _deadline(instance)
+    return deadline is not None and deadline <= now
+
+
+def _deadline(instance: Instance) -> datetime | None:
+    return instance.deadline if instance.head.direction is Direction.FORWARD else None
+
+
+def _earlier(first: datetime | None, second: datetime | None) -> datetime | None:
+    return min((time for time in (first, second) if time is not None), default=None)

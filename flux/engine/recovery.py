@@ -1,5 +1,6 @@
 """Taking over what another driver left: what happened meanwhile, and who finds it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
@@ -77,24 +78,64 @@ BATCH = 100
 """So many instances are claimed at once, at the most."""
 
 
-async def find_due(
-    services: Services,
-    *,
-    room: Callable[[], int],
-    claim_due: Callable[[int], Awaitable[int]],
-    wait_for_room: Callable[[float], Awaitable[None]],
-) -> None:
-    """Claim what is due or abandoned until the engine stops, no more than there is room for."""
-    poll = services.config.poll
-    while not services.stopping.is_set():
-        free = min(room(), BATCH)
-        if free <= 0:
-            await wait_for_room(poll)
-            continue
-        try:
-            claimed = await claim_due(free)
-        except Exception:
-            services.logger.exception("recovery.poll_failed")
-            claimed = 0
-        if claimed < free:
-            await services.sleep(poll)
+class Finder:
+    """Claims what is due or abandoned, no more than there is room for, until the engine stops.
+
+    It looks once a poll; before that when it is told that something is due, and when the storage
+    said that something would be.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        *,
+        room: Callable[[], int],
+        claim_due: Callable[[int], Awaitable[int]],
+        next_due: Callable[[], Awaitable[float | None]],
+        wait_for_room: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._services = services
+        self._room = room
+        self._claim_due = claim_due
+        self._next_due = next_due
+        self._wait_for_room = wait_for_room
+        self._looks_at = 0.0
+        self._sooner = asyncio.Event()
+
+    def look(self, within: float = 0.0) -> None:
+        """Look again in so many seconds, if that is sooner than planned."""
+        moment = self._services.clock.monotonic() + within
+        if moment < self._looks_at:
+            self._looks_at = moment
+            self._sooner.set()
+
+    async def run(self) -> None:
+        """Go on until the engine stops."""
+        while not self._services.stopping.is_set():
+            free = min(self._room(), BATCH)
+            if free <= 0:
+                await self._wait_for_room(self._services.config.poll)
+                continue
+            # What becomes due while the storage is asked is looked for once more.
+            self._plan(self._services.config.poll)
+            try:
+                claimed = await self._claim_due(free)
+                due_in = await self._next_due() if claimed < free else 0.0
+            except Exception:
+                self._services.logger.exception("recovery.poll_failed")
+                claimed, due_in = 0, None
+            if claimed < free:
+                if due_in is not None:
+                    self.look(due_in)
+                await self._rest()
+
+    def _plan(self, seconds: float) -> None:
+        self._looks_at = self._services.clock.monotonic() + seconds
+
+    async def _rest(self) -> None:
+        while not self._services.stopping.is_set():
+            left = self._looks_at - self._services.clock.monotonic()
+            if left <= 0:
+                return
+            self._sooner.clear()
+            await self._services.sleep(left, or_until=self._sooner)

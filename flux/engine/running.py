@@ -1,6 +1,7 @@
 """What exists only while an engine is open."""
 
 import asyncio
+from collections.abc import Sequence
 
 from attrs import frozen
 
@@ -8,17 +9,30 @@ from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import steering
+from flux.engine.diagnosis import Diagnosis, diagnosis
 from flux.engine.drivers import Drivers, Happened
 from flux.engine.journal import first_record
 from flux.engine.loading import Loaded, load, result_of
 from flux.engine.loop import Driver, driven_here
-from flux.engine.recovery import find_due
+from flux.engine.recovery import Finder
 from flux.engine.services import Services
-from flux.errors import EngineClosedError, InvalidTransitionError
+from flux.errors import (
+    CorrelationTakenError,
+    DefinitionChangedError,
+    EngineClosedError,
+    InstanceEndedError,
+    InstanceNotFoundError,
+    InvalidTransitionError,
+    SignalConflictError,
+    UniqueKeyTakenError,
+    UnknownWorkflowError,
+)
 from flux.events import Event
 from flux.result import FluxResult
 from flux.state.instance import Instance
 from flux.state.status import WorkflowStatus
+from flux.state.strict_json import same_json
+from flux.storage import Notice, Notices, Record, Signal, SignalReceipt, WorkflowFilter
 
 _NEEDS_A_PERSON = (WorkflowStatus.ROLLBACK_FAILED, WorkflowStatus.PARKED)
 
@@ -43,26 +57,33 @@ class Running:
         self._services = services
         self._registry = registry
         self._drivers = Drivers(services, registry)
-        self._renewal = asyncio.create_task(
-            services.leases.keep_alive(self._drivers.lose), name="flux leases"
+        self._finder = Finder(
+            services,
+            room=lambda: self._drivers.room,
+            claim_due=self._drivers.claim_due,
+            next_due=self._drivers.next_due,
+            wait_for_room=self._drivers.wait_for_change,
         )
-        self._recovery = asyncio.create_task(
-            find_due(
-                services,
-                room=lambda: self._drivers.room,
-                claim_due=self._drivers.claim_due,
-                wait_for_room=self._drivers.wait_for_change,
-            ),
-            name="flux recovery",
-        )
+        self._drivers.on_rest = self._finder.look
+        self._background = [
+            asyncio.create_task(
+                services.leases.keep_alive(lost=self._drivers.lose, signalled=self._signalled),
+                name="flux leases",
+            )
+        ]
+        if isinstance(services.storage, Notices):
+            notices = asyncio.create_task(services.storage.notices(self._told), name="flux notices")
+            self._background.append(notices)
+        self._recovery = asyncio.create_task(self._finder.run(), name="flux recovery")
 
     async def close(self) -> None:
         # Not cancelled: what it may just have claimed is driven, and so given back.
         self._services.stopping.set()
         await asyncio.wait({self._recovery})
         await self._drivers.close()
-        self._renewal.cancel()
-        await asyncio.wait({self._renewal})
+        for task in self._background:
+            task.cancel()
+        await asyncio.wait(self._background)
         self._services.threads.close()
 
     async def begin(
@@ -81,8 +102,7 @@ class Running:
             return Begun(is_new=False)
         owner = self._services.leases.new_owner()
         if self._drivers.room <= 0:
-            record = first_record(instance, owner=owner)
-            return Begun(is_new=await self._services.storage.create(record, wake=0))
+            return Begun(is_new=await self._leave_for_later(instance, owner))
         started = events.InstanceStarted(at=self._services.clock.now())
         driver = Driver(self._services, definition, instance, owner=owner, happened=[started])
         self._drivers.start(driver)
@@ -90,8 +110,15 @@ class Running:
             return Begun(is_new=True, driver=driver)
         return Begun(is_new=False)
 
-    async def until_rest(self, id: str, *, verb: str, driver: Driver | None = None) -> FluxResult:
-        """Wait until nobody drives the instance any more; take it over where nobody does."""
+    async def until_rest(
+        self, id: str, *, verb: str, driver: Driver | None = None, is_due: bool = False
+    ) -> FluxResult:
+        """Wait until nobody drives the instance any more; take it over where nobody does.
+
+        `is_due` says that it was made due just now, so that it can be claimed without a look.
+        """
+        if is_due and self._drivers.driving(id) is None and self._drivers.room > 0:
+            driver = (await self._drivers.take_over(id, self._drivers.left_behind)).driver
         while driven_here() != id:
             result = await self._driven_to_rest(driver or self._drivers.driving(id), verb)
             if result is not None:
@@ -164,11 +191,79 @@ class Running:
                 await self._drivers.wait(watch)
         raise EngineClosedError("delete")
 
+    async def purge(self, filter: WorkflowFilter) -> int:
+        """Remove the instances that fit, which have all ended; how many were removed."""
+        deleted = 0
+        for summary in await self._services.storage.list(filter):
+            try:
+                await self.delete(summary.id)
+            except (InstanceNotFoundError, InvalidTransitionError):
+                continue  # somebody else deleted it, or let it run again
+            deleted += 1
+        return deleted
+
+    async def diagnose(self, id: str) -> Diagnosis:
+        """Why the instance is where it is, and what comes next."""
+        loaded = await load(self._services.storage, id)
+        signals = await self._services.storage.signals(id)
+        try:
+            definition: WorkflowDefinition | None = self._drivers.fitting(loaded)
+            unfit: str | None = None
+        except (DefinitionChangedError, UnknownWorkflowError) as error:
+            definition, unfit = None, str(error)
+        return diagnosis(
+            loaded.instance,
+            loaded.record,
+            signals,
+            definition=definition,
+            unfit=unfit,
+            now=self._services.clock.now(),
+        )
+
+    async def send(
+        self, id: str, signal: Signal, *, verb: str, idle: Sequence[WorkflowStatus] = ()
+    ) -> SignalReceipt:
+        """Save a signal and let whoever drives the instance know; `idle` statuses refuse it.
+
+        A refused one has no number. A repeated one was acknowledged; `SignalConflictError` if it
+        is another one under the same id.
+        """
+        receipt = await self._services.storage.send_signal(id, signal, refused=idle)
+        if receipt is None:
+            raise InstanceNotFoundError(id)
+        if receipt.earlier is not None:
+            same = receipt.earlier.name == signal.name
+            if not same or not same_json(receipt.earlier.payload, signal.payload):
+                raise SignalConflictError(id, str(signal.signal_id), receipt.earlier.name)
+        elif receipt.number is not None:
+            self._told(Notice(id, is_due=WorkflowStatus(receipt.status).is_rest))
+        elif WorkflowStatus(receipt.status).is_ended:
+            raise InstanceEndedError(id, receipt.status, verb)
+        return receipt
+
+    def _signalled(self, id: str) -> None:
+        self._told(Notice(id, is_due=False))
+
+    def _told(self, notice: Notice) -> None:
+        """Something has changed in an instance, here or elsewhere."""
+        if self._drivers.signal(notice.id):
+            return
+        self._drivers.tell(notice.id)
+        if notice.is_due:
+            self._finder.look()
+
     def _decided(self, decision: steering.Decision) -> Happened:
         def happened(definition: WorkflowDefinition, claimed: Loaded) -> list[Event]:
             return decision(definition, claimed.instance, self._services.clock.now())
 
         return happened
+
+    async def _leave_for_later(self, instance: Instance, owner: str) -> bool:
+        record = first_record(instance, owner=owner)
+        try:
+            return await self._services.storage.create(record, wake=0)
+        except UniqueKeyTakenError as taken:
+            raise CorrelationTakenError(instance.id, taken.holder) from taken
 
     async def _saved(self, driver: Driver) -> bool:
         """Wait for the first save; raises what prevented it. False if it was not made."""
@@ -203,16 +298,21 @@ class Running:
         return await self._services.storage.load(id, history=False) is not None
 
     async def _rested(self, id: str) -> FluxResult | None:
+        """The result of an instance at rest; None for one that is driven, or due."""
         loaded = await load(self._services.storage, id, history=False)
-        if not loaded.status.is_rest:
+        record = loaded.record
+        due = record.lease_until is not None or self._is_due(record)
+        if not loaded.status.is_rest or (due and not loaded.status.is_ended):
             return None
         return await self._saved_so_far(id)
 
     async def _take_free(self, id: str) -> Driver | None:
         loaded = await load(self._services.storage, id, history=False)
-        wake_at = loaded.record.wake_at
-        if wake_at is not None and wake_at > self._services.clock.now():
-            return None
-        if self._drivers.room <= 0:
+        record = loaded.record
+        waits = record.wake_at is not None and not self._is_due(record)
+        if waits or self._drivers.room <= 0:
             return None
         return (await self._drivers.take_over(id, self._drivers.left_behind)).driver
+
+    def _is_due(self, record: Record) -> bool:
+        return record.wake_at is not None and record.wake_at <= self._services.clock.now()

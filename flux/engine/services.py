@@ -29,12 +29,14 @@ class Services:
     stopping: asyncio.Event
     """Set once the engine closes: drivers end at their next save."""
 
-    async def sleep(self, seconds: float) -> None:
-        """Sleep by the engine's clock, or until the engine closes."""
-        sleeping = asyncio.ensure_future(self.clock.sleep(seconds))
-        stopping = asyncio.ensure_future(self.stopping.wait())
+    async def sleep(self, seconds: float, *, or_until: asyncio.Event | None = None) -> None:
+        """Sleep by the engine's clock, or until the engine closes, or until that happens."""
+        ends = [self.clock.sleep(seconds), self.stopping.wait()]
+        if or_until is not None:
+            ends.append(or_until.wait())
+        tasks = {asyncio.ensure_future(end) for end in ends}
         try:
-            await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sleeping.cancel()
-            stopping.cancel()
+            for task in tasks:
+                task.cancel()

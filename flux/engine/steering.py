@@ -1,17 +1,24 @@
-"""What people ask of an instance at rest, to what happens to it. Pure."""
+"""What people ask of an instance, to what happens to it. Pure.
+
+What needs an instance at rest is decided once it was claimed for that; a request to pause or cancel
+goes through the inbox to whoever drives the instance.
+"""
 
 from collections.abc import Callable
 from datetime import datetime
 
 from flux import events
 from flux.definition.workflow import WorkflowDefinition
+from flux.engine import waiting
 from flux.engine.compensation import failed
 from flux.errors import (
+    InstanceCancelledError,
     InvalidTransitionError,
     StepCompensatedError,
     StepNotCompletedError,
+    StoredError,
 )
-from flux.events import Event
+from flux.events import Event, Received
 from flux.state.instance import Instance
 from flux.state.status import Direction, Outcome, StepStatus, WorkflowStatus
 
@@ -25,10 +32,11 @@ _FITS = {
     WorkflowStatus.ROLLBACK_FAILED: "retry_rollback() or skip_compensation() go on",
     WorkflowStatus.PARKED: "resume() lets it go on",
     WorkflowStatus.PAUSED: "resume() lets it go on",
+    WorkflowStatus.SUSPENDED: "signal() sends it what it waits for, cancel() ends it",
 }
 
 
-RESUMED = (WorkflowStatus.FAILED, WorkflowStatus.PARKED)
+RESUMED = (WorkflowStatus.FAILED, WorkflowStatus.PARKED, WorkflowStatus.PAUSED)
 """The statuses in which `resume` changes something."""
 
 
@@ -43,6 +51,8 @@ def resumed(definition: WorkflowDefinition, instance: Instance, at: datetime) ->
     status = instance.head.status
     if status is WorkflowStatus.PARKED:
         return [events.InstanceUnparked(at=at)]
+    if status is WorkflowStatus.PAUSED:
+        return [events.InstanceResumed(at=at)]
     if status is not WorkflowStatus.FAILED:
         return []
     steps = _failed_steps(instance)
@@ -61,6 +71,23 @@ def resumed(definition: WorkflowDefinition, instance: Instance, at: datetime) ->
                 fits,
             )
     return [events.StepsRetried(at=at, steps=steps, verify=tuple(doubtful))]
+
+
+def heeded(instance: Instance, request: Received, at: datetime) -> Event:
+    """A request in the inbox: heeded, or dropped if it no longer changes anything."""
+    head, number = instance.head, request.number
+    rollback, reason = waiting.read(request)
+    goes_back = head.direction is Direction.BACK
+    stands = head.status in (WorkflowStatus.PAUSED, WorkflowStatus.PARKED)
+    if request.name == waiting.PAUSE:
+        if goes_back or stands:
+            return events.RequestDropped(at=at, number=number)
+        return events.InstancePaused(at=at, number=number, reason=reason)
+    # One that was accepted before a rollback was saved counts, though the rollback came first.
+    if head.cancelling is not None or (stands and goes_back):
+        return events.RequestDropped(at=at, number=number)
+    error = StoredError.of(InstanceCancelledError(instance.id, reason))
+    return events.CancelRequested(at=at, number=number, rollback=rollback, error=error)
 
 
 def step_retried(step: str) -> Decision:

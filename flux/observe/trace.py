@@ -1,13 +1,20 @@
 """What observers are told: trace events, made from what happened. Pure.
 
-The types of the original are marked `*`, the others are ours in its style. Two of its thirteen
-are missing (`step:suspend`, `signal:received`); they come with waits and signals.
+The types of the original are marked `*`, the others are ours in its style.
 
     type                       made from                 status          tells besides
   * workflow:start             InstanceStarted           running         input
     workflow:recovered         InstanceRecovered
     workflow:parked            InstanceParked            parked          reason
     workflow:unparked          InstanceUnparked
+    workflow:suspend           InstanceSuspended         suspended
+    workflow:resume            InstanceResumed           running
+    workflow:pause             InstancePaused            paused          reason
+    workflow:cancel            CancelRequested                           error, rollback
+    workflow:request_dropped   RequestDropped
+    workflow:cancelled         InstanceCancelled         cancelled
+    workflow:deadline          DeadlineExceeded                          error
+    workflow:definition        DefinitionAdopted                         version
   * workflow:complete          InstanceCompleted         completed
   * workflow:error             InstanceFailed            failed
   * workflow:rollback_start    RollbackStarted           rolling_back
@@ -22,6 +29,10 @@ are missing (`step:suspend`, `signal:received`); they come with waits and signal
     step:replayed              StepReplayed              completed
     step:reopened              StepReopened              running         verify
   * step:complete              StepCompleted             completed       attempt, changes, output
+  * step:suspend               StepSuspended             suspended       attempt, changes, signal,
+                                                                         until
+  * signal:received            SignalTaken               suspended       signal, payload, signal_id
+    step:timeout               WaitTimedOut              suspended       signal
   * step:retry                 AttemptFailed             running         failure, retry_at, verify
   * step:error                 StepFailed                failed          failure
     step:verify_error          VerifyFailed              running         error, retry_at
@@ -159,9 +170,46 @@ def _input(facts: InstanceFacts, event: events.InstanceStarted) -> _Details:
 
 
 def _reason(
-    facts: InstanceFacts, event: events.InstanceParked | events.CompensationSkipped
+    facts: InstanceFacts,
+    event: events.InstanceParked | events.InstancePaused | events.CompensationSkipped,
 ) -> _Details:
     return {"meta": {"reason": event.reason}}
+
+
+def _cancel(facts: InstanceFacts, event: events.CancelRequested) -> _Details:
+    return {"error": event.error, "meta": {"rollback": event.rollback}}
+
+
+def _error(facts: InstanceFacts, event: events.DeadlineExceeded) -> _Details:
+    return {"error": event.error}
+
+
+def _version(facts: InstanceFacts, event: events.DefinitionAdopted) -> _Details:
+    return {"meta": {"version": event.version}}
+
+
+def _suspension(facts: InstanceFacts, event: events.StepSuspended) -> _Details:
+    waiting = event.waiting
+    return {
+        "retries": event.attempt - 1,
+        "duration": _seconds(event.started_at, event.at),
+        "data": _set(event.changes),
+        "meta": {
+            "signal": waiting.signal,
+            "until": waiting.until,
+            **_deleted(event.changes),
+        },
+    }
+
+
+def _signal(facts: InstanceFacts, event: events.SignalTaken) -> _Details:
+    received = event.received
+    payload = orjson.loads(received.payload)
+    return {"meta": {"signal": received.name, "payload": payload, "signal_id": received.signal_id}}
+
+
+def _missed(facts: InstanceFacts, event: events.WaitTimedOut) -> _Details:
+    return {"meta": {"signal": event.signal}}
 
 
 def _restart(facts: InstanceFacts, event: events.InstanceRestarted) -> _Details:
@@ -265,6 +313,14 @@ _TOLD: Mapping[type[Event], _Told] = {
     events.InstanceRecovered: _Told("workflow:recovered", None, _nothing),
     events.InstanceParked: _Told("workflow:parked", "parked", _reason),
     events.InstanceUnparked: _Told("workflow:unparked", None, _nothing),
+    events.InstanceSuspended: _Told("workflow:suspend", "suspended", _nothing),
+    events.InstanceResumed: _Told("workflow:resume", "running", _nothing),
+    events.InstancePaused: _Told("workflow:pause", "paused", _reason),
+    events.CancelRequested: _Told("workflow:cancel", None, _cancel),
+    events.RequestDropped: _Told("workflow:request_dropped", None, _nothing),
+    events.InstanceCancelled: _Told("workflow:cancelled", "cancelled", _cause),
+    events.DeadlineExceeded: _Told("workflow:deadline", None, _error),
+    events.DefinitionAdopted: _Told("workflow:definition", None, _version),
     events.InstanceCompleted: _Told("workflow:complete", "completed", _whole),
     events.InstanceFailed: _Told("workflow:error", "failed", _cause),
     events.RollbackStarted: _Told("workflow:rollback_start", "rolling_back", _cause),
@@ -279,6 +335,9 @@ _TOLD: Mapping[type[Event], _Told] = {
     events.StepReplayed: _Told("step:replayed", "completed", _nothing),
     events.StepReopened: _Told("step:reopened", "running", _reopened),
     events.StepCompleted: _Told("step:complete", "completed", _result),
+    events.StepSuspended: _Told("step:suspend", "suspended", _suspension),
+    events.SignalTaken: _Told("signal:received", "suspended", _signal),
+    events.WaitTimedOut: _Told("step:timeout", "suspended", _missed),
     events.AttemptFailed: _Told("step:retry", "running", _retry),
     events.StepFailed: _Told("step:error", "failed", _failure),
     events.VerifyFailed: _Told("step:verify_error", "running", _verify_error),

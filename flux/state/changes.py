@@ -12,6 +12,7 @@ from flux.events import AttemptEnd, Event, StepEvent
 from flux.state.execution import KEPT_ATTEMPTS, Attempt, Compensation, Execution
 from flux.state.instance import Change, Head, Instance
 from flux.state.status import (
+    Cancelling,
     CompensationStatus,
     Direction,
     Outcome,
@@ -74,6 +75,84 @@ def _unparked(instance: Instance, event: events.InstanceUnparked) -> Change:
     return Change(evolve(unparked.head, reason=None, recoveries=0))
 
 
+def _paused(instance: Instance, event: events.InstancePaused) -> Change:
+    paused = _moved(WorkflowStatus.PAUSED)(instance, event)
+    head = evolve(paused.head, reason=event.reason)
+    return _consuming(instance, head, event.number, "pause")
+
+
+def _resumed(instance: Instance, event: events.InstanceResumed) -> Change:
+    resumed = _moved(WorkflowStatus.RUNNING)(instance, event)
+    return Change(evolve(resumed.head, reason=None))
+
+
+def _cancel_requested(instance: Instance, event: events.CancelRequested) -> Change:
+    """Turn back; what a rollback has begun meanwhile is finished, whatever was asked for."""
+    rolling_back = instance.head.status is WorkflowStatus.ROLLING_BACK
+    keeps = not event.rollback and not rolling_back
+    turned = _turned_back(instance, event, event.error)
+    head = evolve(turned.head, cancelling=Cancelling.KEEP if keeps else Cancelling.ROLLBACK)
+    return _consuming(instance, head, event.number, "cancel", turned.executions)
+
+
+def _request_dropped(instance: Instance, event: events.RequestDropped) -> Change:
+    return _consuming(instance, instance.head, event.number, "nobody")
+
+
+def _deadline_exceeded(instance: Instance, event: events.DeadlineExceeded) -> Change:
+    return _turned_back(instance, event, event.error)
+
+
+def _definition_adopted(instance: Instance, event: events.DefinitionAdopted) -> Change:
+    return Change(evolve(instance.head, shape=event.shape))
+
+
+def _turned_back(
+    instance: Instance, event: events.CancelRequested | events.DeadlineExceeded, error: StoredError
+) -> Change:
+    """Nothing forward follows: what was begun or waits has failed, the first cause is kept."""
+    head = instance.head
+    turned = evolve(
+        head,
+        direction=Direction.BACK,
+        error=head.error or error,
+        reason=None,
+        recoveries=0,
+        updated_at=event.at,
+    )
+    unsettled = (e for e in instance.current.values() if e.status in _UNSETTLED)
+    return Change(turned, tuple(_closed(e, event.at, error) for e in unsettled))
+
+
+_UNSETTLED = (StepStatus.RUNNING, StepStatus.SUSPENDED)
+
+
+def _closed(execution: Execution, at: datetime, error: StoredError) -> Execution:
+    if execution.attempts == 0:
+        return evolve(execution, status=StepStatus.PENDING)
+    suspended = execution.status is StepStatus.SUSPENDED
+    return evolve(
+        execution,
+        status=StepStatus.FAILED,
+        outcome=Outcome.UNKNOWN if suspended else execution.outcome,
+        verifying=False,
+        retry_at=None,
+        ended_at=at,
+        error=error,
+    )
+
+
+def _consuming(
+    instance: Instance,
+    head: Head,
+    number: int,
+    taker: str,
+    executions: tuple[Execution, ...] = (),
+) -> Change:
+    read = evolve(head, inbox_read=instance.read_without(number))
+    return Change(read, executions, consumed={number: taker})
+
+
 def _rollback_retried(instance: Instance, event: events.RollbackRetried) -> Change:
     failed = (
         evolve(execution, compensation=_afresh(execution.compensation))
@@ -97,6 +176,9 @@ def _restarted(instance: Instance, event: events.InstanceRestarted) -> Change:
         run=instance.head.run + 1,
         recoveries=0,
         error=None,
+        reason=None,
+        cancelling=None,
+        undated=True,
     )
     return Change(head, tuple(set_aside), refold=True)
 
@@ -113,6 +195,7 @@ def _steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
             verifications=0,
             retry_at=None,
             ended_at=None,
+            **_NOT_WAITING,
         )
         for step in event.steps
     )
@@ -121,8 +204,18 @@ def _steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
         direction=Direction.FORWARD,
         recoveries=0,
         error=None,
+        undated=True,
     )
-    return Change(head, tuple(retried))
+    return Change(head, tuple(retried), refold=True)
+
+
+_NOT_WAITING: dict[str, Any] = {
+    "waiting": None,
+    "suspended_at": None,
+    "changes": None,
+    "folded": None,
+}
+"""What an execution whose wait has failed loses when it is run anew."""
 
 
 # Steps on the way forward
@@ -131,6 +224,8 @@ def _steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
 def _completed(instance: Instance, event: events.StepCompleted) -> Change:
     head = _ticked(instance, event)
     known = instance.current.get(event.step)
+    if known is not None and known.status is StepStatus.SUSPENDED:
+        return _waited(known, event, head)
     # Constructed, not evolved: this is on the way of every step.
     execution = Execution(
         number=head.ticks if known is None else known.number,
@@ -151,6 +246,47 @@ def _completed(instance: Instance, event: events.StepCompleted) -> Change:
         failed_attempts=() if known is None else known.failed_attempts,
     )
     return Change(head, (execution,), event.changes)
+
+
+def _waited(known: Execution, event: events.StepCompleted, head: Head) -> Change:
+    """A suspended step is done: what it changed in the data was saved when it was suspended."""
+    waited = evolve(
+        known,
+        status=StepStatus.COMPLETED,
+        outcome=Outcome.COMPLETED,
+        waiting=None,
+        ended_at=event.at,
+        output=event.output,
+        finished=head.ticks,
+    )
+    return Change(head, (waited,))
+
+
+def _suspended(instance: Instance, event: events.StepSuspended) -> Change:
+    head = _ticked(instance, event)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    suspended = evolve(
+        known,
+        status=StepStatus.SUSPENDED,
+        run=head.run,
+        verifying=False,
+        attempts=event.attempt,
+        started_at=known.started_at or event.started_at,
+        retry_at=None,
+        waiting=event.waiting,
+        suspended_at=event.at,
+        changes=event.changes,
+        folded=head.ticks,
+    )
+    return Change(head, (suspended,), event.changes)
+
+
+def _signal_taken(instance: Instance, event: events.SignalTaken) -> Change:
+    return _consuming(instance, instance.head, event.received.number, event.step)
+
+
+def _unchanged(instance: Instance, event: Event) -> Change:
+    return Change(instance.head)
 
 
 def _reached(instance: Instance, event: events.StepReached) -> Change:
@@ -187,6 +323,7 @@ def _reopened(instance: Instance, event: events.StepReopened) -> Change:
         verifications=0,
         retry_at=None,
         ended_at=None,
+        **_NOT_WAITING,
     )
     return Change(head, (*_untried(instance, event.step), reopened))
 
@@ -221,9 +358,12 @@ def _attempt_failed(instance: Instance, event: events.AttemptFailed) -> Change:
 def _failed(instance: Instance, event: events.StepFailed) -> Change:
     head = evolve(_ticked(instance, event), direction=Direction.BACK, error=event.error)
     known = instance.current.get(event.step) or _new(instance, event, head)
+    suspended = known.status is StepStatus.SUSPENDED
     failed = evolve(
         known,
         status=StepStatus.FAILED,
+        # A step that waits has acted, in a way that nobody knows.
+        outcome=Outcome.UNKNOWN if suspended else known.outcome,
         verifying=False,
         retry_at=None,
         started_at=known.started_at or event.started_at,
@@ -380,12 +520,24 @@ def _ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
         reason=head.reason,
         updated_at=event.at,
         ended_at=head.ended_at,
+        cancelling=head.cancelling,
+        undated=head.undated,
+        inbox_read=head.inbox_read,
+        shape=head.shape,
     )
 
 
 _CHANGES: dict[type[Event], Callable[[Instance, Any], Change]] = {
     events.InstanceStarted: _moved(WorkflowStatus.RUNNING),
     events.InstanceRecovered: _recovered,
+    events.InstanceSuspended: _moved(WorkflowStatus.SUSPENDED),
+    events.InstanceResumed: _resumed,
+    events.InstancePaused: _paused,
+    events.CancelRequested: _cancel_requested,
+    events.RequestDropped: _request_dropped,
+    events.InstanceCancelled: _moved(WorkflowStatus.CANCELLED),
+    events.DeadlineExceeded: _deadline_exceeded,
+    events.DefinitionAdopted: _definition_adopted,
     events.InstanceCompleted: _moved(WorkflowStatus.COMPLETED),
     events.InstanceFailed: _moved(WorkflowStatus.FAILED),
     events.RollbackStarted: _moved(WorkflowStatus.ROLLING_BACK),
@@ -401,6 +553,9 @@ _CHANGES: dict[type[Event], Callable[[Instance, Any], Change]] = {
     events.StepReplayed: _replayed,
     events.StepReopened: _reopened,
     events.StepCompleted: _completed,
+    events.StepSuspended: _suspended,
+    events.SignalTaken: _signal_taken,
+    events.WaitTimedOut: _unchanged,
     events.AttemptFailed: _attempt_failed,
     events.StepFailed: _failed,
     events.VerifyFailed: _verify_failed,

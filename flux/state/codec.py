@@ -8,10 +8,17 @@ import orjson
 from attrs import fields
 
 from flux.errors import StateFormatError, StoredError
-from flux.events import AttemptEnd, DataChanges
+from flux.events import AttemptEnd, DataChanges, Waiting
 from flux.state.execution import Attempt, Compensation, Execution
 from flux.state.instance import Head, Origin
-from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus, WorkflowStatus
+from flux.state.status import (
+    Cancelling,
+    CompensationStatus,
+    Direction,
+    Outcome,
+    StepStatus,
+    WorkflowStatus,
+)
 
 FORMAT = 1
 """The format in which this version writes. Raise it with every change of what is written."""
@@ -38,14 +45,15 @@ def read(kind: str, text: bytes, upgrades: Mapping[int, Any] = UPGRADES) -> Docu
 
 def encode_origin(origin: Origin) -> bytes:
     """What `create` stores for good; id, workflow, version, labels and time are columns."""
-    return orjson.dumps(
-        {
-            "format": FORMAT,
-            "input": orjson.Fragment(origin.input),
-            "data": _fragments(origin.first_data),
-            "shape": orjson.Fragment(origin.shape),
-        }
-    )
+    document: Document = {
+        "format": FORMAT,
+        "input": orjson.Fragment(origin.input),
+        "data": _fragments(origin.first_data),
+        "shape": orjson.Fragment(origin.shape),
+    }
+    if origin.deadline is not None:
+        document["deadline"] = origin.deadline
+    return orjson.dumps(document)
 
 
 def decode_origin(text: bytes, **columns: Any) -> Origin:
@@ -55,6 +63,7 @@ def decode_origin(text: bytes, **columns: Any) -> Origin:
         input=orjson.dumps(document["input"]),
         first_data=_texts(document["data"]),
         shape=orjson.dumps(document["shape"]),
+        deadline=_time(document.get("deadline")),
         **columns,
     )
 
@@ -75,12 +84,21 @@ def encode_head(head: Head) -> bytes:
         document["error"] = _error_document(head.error)
     if head.reason is not None:
         document["reason"] = head.reason
+    if head.cancelling is not None:
+        document["cancelling"] = head.cancelling.value
+    if head.undated:
+        document["undated"] = True
+    if head.inbox_read:
+        document["inbox_read"] = head.inbox_read
+    if head.shape is not None:
+        document["shape"] = orjson.Fragment(head.shape)
     return orjson.dumps(document)
 
 
 def decode_head(text: bytes, *, status: str, **columns: Any) -> Head:
     """The head from its text and the columns of the record."""
     document = read("head", text)
+    cancelling = document.get("cancelling")
     return Head(
         status=WorkflowStatus(status),
         direction=Direction(document["direction"]),
@@ -89,6 +107,10 @@ def decode_head(text: bytes, *, status: str, **columns: Any) -> Head:
         recoveries=document["recoveries"],
         error=_error(document.get("error")),
         reason=document.get("reason"),
+        cancelling=None if cancelling is None else Cancelling(cancelling),
+        undated=document.get("undated", False),
+        inbox_read=document.get("inbox_read", 0),
+        shape=orjson.dumps(document["shape"]) if "shape" in document else None,
         **columns,
     )
 
@@ -111,6 +133,8 @@ def encode_execution(execution: Execution) -> bytes:
         document["output"] = orjson.Fragment(execution.output)
     if execution.changes is not None:
         _put_changes(document, execution.changes)
+    if execution.waiting is not None:
+        document["waiting"] = _waiting_document(execution.waiting)
     for name, usual in _USUAL:
         value = getattr(execution, name)
         if value != usual:
@@ -138,6 +162,8 @@ def decode_execution(number: int, text: bytes) -> Execution:
         started_at=_time(document["started_at"]),
         ended_at=_time(document["ended_at"]),
         retry_at=_time(document.get("retry_at")),
+        suspended_at=_time(document.get("suspended_at")),
+        waiting=_waiting(document.get("waiting")),
         outcome=None if outcome is None else Outcome(outcome),
         output=orjson.dumps(document["output"]) if "output" in document else None,
         changes=_changes(document),
@@ -161,8 +187,26 @@ _PLAIN = (
     "folded",
 )
 _USUAL = tuple(
-    (name, getattr(fields(Execution), name).default) for name in (*_PLAIN, "outcome", "retry_at")
+    (name, getattr(fields(Execution), name).default)
+    for name in (*_PLAIN, "outcome", "retry_at", "suspended_at")
 )
+
+
+def _waiting_document(waiting: Waiting) -> Document:
+    document: Document = {"signal": waiting.signal, "until": waiting.until}
+    if waiting.default is not None:
+        document["default"] = orjson.Fragment(waiting.default)
+    return document
+
+
+def _waiting(document: Document | None) -> Waiting | None:
+    if document is None:
+        return None
+    return Waiting(
+        signal=document["signal"],
+        until=_time(document["until"]),
+        default=orjson.dumps(document["default"]) if "default" in document else None,
+    )
 
 
 def _attempt_document(attempt: Attempt) -> Document:

@@ -5,7 +5,7 @@ from datetime import datetime
 from attrs import frozen
 
 from flux.errors import StoredError
-from flux.events import AttemptEnd, DataChanges
+from flux.events import AttemptEnd, DataChanges, Waiting
 from flux.state.status import CompensationStatus, Outcome, StepStatus
 
 KEPT_ATTEMPTS = 10
@@ -55,7 +55,8 @@ class Execution:
     (later than `finished` only when a restart replays it).
 
     `asked` says that its predicate said yes before any attempt, `verifying` that its verifier is to
-    be asked, `exhausted` that it fails if that says that the step has not acted.
+    be asked, `exhausted` that it fails if that says that the step has not acted. `waiting` is set
+    while it is suspended, and stays if its wait failed.
     """
 
     number: int
@@ -75,6 +76,8 @@ class Execution:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     retry_at: datetime | None = None
+    waiting: Waiting | None = None
+    suspended_at: datetime | None = None
     output: bytes | None = None
     changes: DataChanges | None = None
     finished: int | None = None

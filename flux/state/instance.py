@@ -7,9 +7,9 @@ import orjson
 from attrs import Factory, frozen
 
 from flux.errors import StoredError
-from flux.events import DataChanges
+from flux.events import DataChanges, Received
 from flux.state.execution import Execution
-from flux.state.status import CompensationStatus, Direction, WorkflowStatus
+from flux.state.status import Cancelling, CompensationStatus, Direction, WorkflowStatus
 
 _Counts = Callable[[Execution], bool]
 
@@ -26,11 +26,18 @@ class Origin:
     first_data: Mapping[str, bytes] = Factory(dict)
     labels: Mapping[str, str] = Factory(dict)
     shape: bytes = b"[]"
+    deadline: datetime | None = None
+    unique_key: str | None = None
 
 
 @frozen(kw_only=True)
 class Head:
-    """What moves: one new head with every event that counts."""
+    """What moves: one new head with every event that counts.
+
+    `cancelling` is set once a cancel was heeded. `undated` says that a person let the instance go
+    on, so that its deadline no longer counts. All signals up to `inbox_read` are consumed. `shape`
+    is that of the workflow at hand if it is not the one of the origin.
+    """
 
     status: WorkflowStatus
     direction: Direction
@@ -41,19 +48,25 @@ class Head:
     reason: str | None
     updated_at: datetime
     ended_at: datetime | None
+    cancelling: Cancelling | None = None
+    undated: bool = False
+    inbox_read: int = 0
+    shape: bytes | None = None
 
 
 @frozen
 class Change:
     """What an event makes of an instance: its new head, and executions new or changed.
 
-    `folded` is taken into the data; `refold` says that the data must be folded anew.
+    `folded` is taken into the data; `refold` says that the data must be folded anew. `consumed` are
+    numbers of signals, each with the name of its taker.
     """
 
     head: Head
     executions: tuple[Execution, ...] = ()
     folded: DataChanges | None = None
     refold: bool = False
+    consumed: Mapping[int, str] = Factory(dict)
 
 
 class Instance:
@@ -73,15 +86,41 @@ class Instance:
         """By step, the newest of those that were begun and that a restart set aside."""
         self.data: dict[str, orjson.Fragment] = {}
         """The JSON texts that the executions fold to, by top-level key."""
+        self.inbox: dict[int, Received] = {}
+        """By number, the signals that were read and are not consumed, in the order of arrival."""
+        self.seen = head.inbox_read
+        """The number of the last signal that was read."""
         self._index()
 
     @property
     def id(self) -> str:
         return self.origin.id
 
+    @property
+    def deadline(self) -> datetime | None:
+        """When it is to have ended; None for never, or no more."""
+        return None if self.head.undated else self.origin.deadline
+
+    @property
+    def shape(self) -> bytes:
+        """The shape of the workflow with which it was last driven."""
+        return self.head.shape or self.origin.shape
+
+    def receive(self, signals: Iterable[Received], seen: int) -> None:
+        """Take in what was read of the inbox, up to the signal of number `seen`."""
+        self.inbox.update((signal.number, signal) for signal in signals)
+        self.seen = max(self.seen, seen)
+
+    def read_without(self, number: int) -> int:
+        """Up to which number all signals are consumed once this one is."""
+        left = (known for known in self.inbox if known != number)
+        return min(left, default=self.seen + 1) - 1
+
     def accept(self, change: Change) -> None:
         """Take a change over."""
         self.head = change.head
+        for number in change.consumed:
+            self.inbox.pop(number, None)
         for execution in change.executions:
             self.executions[execution.number] = execution
             if not execution.replaced:

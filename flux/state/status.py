@@ -68,6 +68,13 @@ class Direction(StrEnum):
     BACK = "back"
 
 
+class Cancelling(StrEnum):
+    """How a live instance that was cancelled ends: undone first, or left as it is."""
+
+    ROLLBACK = "rollback"
+    KEEP = "keep"
+
+
 _S = WorkflowStatus
 
 ENDED = frozenset({_S.COMPLETED, _S.FAILED, _S.ROLLED_BACK, _S.CANCELLED})
@@ -82,7 +89,7 @@ MOVES: Mapping[WorkflowStatus, frozenset[WorkflowStatus]] = {
     _S.PAUSED: frozenset({_S.RUNNING, _S.SUSPENDED, _S.FAILED, _S.ROLLING_BACK, _S.CANCELLED}),
     _S.ROLLING_BACK: frozenset({_S.ROLLED_BACK, _S.ROLLBACK_FAILED, _S.CANCELLED, _S.PARKED}),
     _S.ROLLBACK_FAILED: frozenset({_S.ROLLING_BACK}),
-    _S.PARKED: frozenset({_S.RUNNING, _S.ROLLING_BACK, _S.CANCELLED}),
+    _S.PARKED: frozenset({_S.RUNNING, _S.ROLLING_BACK, _S.FAILED, _S.CANCELLED}),
     _S.FAILED: frozenset({_S.RUNNING}),
     _S.COMPLETED: frozenset({_S.RUNNING}),
     _S.ROLLED_BACK: frozenset({_S.RUNNING}),

@@ -34,6 +34,7 @@ class StepExecution:
     `attempt_count` counts all attempts, `retries` those that failed and were followed by another;
     `attempts` holds the last of those that ended without a result, `error` is that of the last one.
     `outcome` says what is known of the step's effect: `completed`, `unknown`, or None for none.
+    A step that waits tells since when, for which signal (None for a sleep), and until when.
     `key` is the idempotency key it ran with. `run` is the run of the instance, raised by `restart`;
     `replaced` says that a restart set it aside.
     """
@@ -50,6 +51,7 @@ class StepExecution:
     completed_at: datetime | None = None
     suspended_at: datetime | None = None
     waiting_for: str | None = None
+    wakes_at: datetime | None = None
     duration: float | None = None
     retry_at: datetime | None = None
     compensation: StepCompensation | None = None
@@ -71,7 +73,7 @@ class WorkflowState:
 
     `data` is the fold of the history. `history` has one entry a step, in the order in which they
     were reached. `completed_at` is when the instance ended, however it did. `reason` says why it is
-    parked.
+    parked or paused, `deadline` by when it has to end.
     """
 
     id: str
@@ -89,6 +91,7 @@ class WorkflowState:
     error: StoredError | None
     reason: str | None = None
     run: int = 1
+    deadline: datetime | None = None
 
     def step(self, name: str) -> StepExecution | None:
         """The entry of a step that counts now; None if it was not reached."""
@@ -102,6 +105,7 @@ def workflow_state(
     intent: tuple[str, ...] = (),
     typed_input: TypedData = lambda plain: plain,
     typed_data: TypedData = lambda plain: plain,
+    labels: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
     replaced: bool = False,
 ) -> WorkflowState:
     """Show an instance whose driver has saved this intent."""
@@ -115,23 +119,28 @@ def workflow_state(
         data=typed_data(orjson.loads(orjson.dumps(instance.data))),
         current_step=current_step(instance, intent),
         history=history(instance, intent=intent, replaced=replaced),
-        labels=dict(origin.labels),
+        labels=labels(origin.labels),
         created_at=origin.created_at,
         updated_at=head.updated_at,
         completed_at=head.ended_at,
         error=head.error,
         reason=head.reason,
         run=head.run,
+        deadline=instance.deadline,
     )
 
 
 def current_step(instance: Instance, intent: tuple[str, ...]) -> str | None:
-    """The step that runs, is undone, or waits for its next attempt; None if there is none."""
+    """The step that runs, waits, is undone, or is tried again later; None if there is none."""
     if intent:
         return intent[0]
-    live = not instance.head.status.is_ended
-    running = (e.step for e in instance.history() if e.status is StepStatus.RUNNING and live)
+    if instance.head.status.is_ended:
+        return None
+    running = (e.step for e in instance.history() if e.status in _CURRENT)
     return next(running, None)
+
+
+_CURRENT = (StepStatus.RUNNING, StepStatus.SUSPENDED)
 
 
 def history(
@@ -163,12 +172,20 @@ def step_execution(id: str, execution: Execution, *, undoing: bool = False) -> S
         started_at=started,
         completed_at=ended if execution.status is StepStatus.COMPLETED else None,
         duration=(ended - started).total_seconds() if started and ended else None,
+        suspended_at=execution.suspended_at,
+        waiting_for=_waiting_for(execution),
+        wakes_at=execution.waiting.until if execution.waiting is not None else None,
         retry_at=execution.retry_at,
         compensation=_shown(execution.compensation),
         key=idempotency_key(id, execution.step, execution.generation),
         run=execution.run,
         replaced=execution.replaced,
     )
+
+
+def _waiting_for(execution: Execution) -> str | None:
+    suspended = execution.status is StepStatus.SUSPENDED and execution.waiting is not None
+    return execution.waiting.signal if suspended and execution.waiting else None
 
 
 def _retries(execution: Execution) -> int:

@@ -15,6 +15,7 @@ from flux.errors import (
     StorageError,
     StorageURLError,
     UniqueKeyTakenError,
+    UnseenSignalsError,
 )
 from flux.storage import (
     Checkpoint,
@@ -27,6 +28,8 @@ from flux.storage import (
     WorkflowFilter,
     WorkflowSummary,
 )
+from flux_storages import ttl as time_to_live
+from flux_storages.memory_values import Values
 
 
 class MemoryStorage:
@@ -40,6 +43,7 @@ class MemoryStorage:
         self._holders: dict[str, str] = {}
         self._labelled: dict[tuple[str, str], set[str]] = {}
         self._agenda = _Agenda()
+        self._values = Values()
 
     def __repr__(self) -> str:
         return "MemoryStorage()"
@@ -92,6 +96,8 @@ class MemoryStorage:
             if instance.revision == checkpoint.expected + 1:
                 return len(instance.inbox)
             raise StaleInstanceError(checkpoint.id, checkpoint.expected)
+        if checkpoint.ended_at is not None and len(instance.inbox) > checkpoint.seen:
+            raise UnseenSignalsError(checkpoint.id, len(instance.inbox))
         now = self._clock.now()
         lease_until, wake_at = _later(now, checkpoint.lease), _later(now, checkpoint.wake)
         # What can fail comes first: after it, nothing keeps the save from being whole.
@@ -163,6 +169,12 @@ class MemoryStorage:
         due = self._agenda.take_due(now, limit, workflows)
         return tuple(self._give(instance, owner, until) for instance in due)
 
+    async def next_due(self, *, workflows: Sequence[str] | None = None) -> float | None:
+        self._check_open()
+        now = self._clock.now()
+        first = self._agenda.first_after(now, workflows)
+        return None if first is None else (first - now).total_seconds()
+
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> Mapping[str, int]:
         self._check_open()
         until = _after(self._clock.now(), lease)
@@ -213,6 +225,28 @@ class MemoryStorage:
         instance = self._instances.get(id)
         return () if instance is None else tuple(instance.inbox[max(after, 0) :])
 
+    async def get_value(self, key: str) -> bytes | None:
+        self._check_open()
+        return self._values.get(key, self._clock.now())
+
+    async def set_value(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
+        self._check_open()
+        now = self._clock.now()
+        self._values.set(key, value, now, _later(now, time_to_live.checked(ttl)))
+
+    async def delete_value(self, key: str) -> bool:
+        self._check_open()
+        return self._values.delete(key, self._clock.now())
+
+    async def compare_and_set_value(
+        self, key: str, expected: bytes | None, value: bytes, *, ttl: float | None = None
+    ) -> bool:
+        time_to_live.checked(ttl)
+        if await self.get_value(key) != expected:
+            return False
+        await self.set_value(key, value, ttl=ttl)
+        return True
+
     def _check_open(self) -> None:
         if self._users == 0:
             raise StorageClosedError(repr(self))
@@ -247,6 +281,8 @@ class MemoryStorage:
         for instance in self._candidates(filter.labels):
             if filter.name is not None and instance.first.workflow != filter.name:
                 continue
+            if not instance.ended_before(filter.ended_before):
+                continue
             if not statuses or instance.status in statuses:
                 yield instance
 
@@ -254,6 +290,7 @@ class MemoryStorage:
         if not labels:
             return self._instances.values()
         found = [self._labelled.get(label, set()) for label in labels.items()]
+        found.sort(key=len)
         return [self._instances[id] for id in set.intersection(*found)]
 
 
@@ -299,6 +336,10 @@ class _Instance:
     @property
     def age(self) -> tuple[datetime, str]:
         return self.first.created_at, self.first.id
+
+    def ended_before(self, moment: datetime | None) -> bool:
+        """Whether it has ended before the moment; always for None."""
+        return moment is None or (self.ended_at is not None and self.ended_at < moment)
 
     def save(self, checkpoint: Checkpoint, now: datetime) -> None:
         self.revision += 1
@@ -353,6 +394,7 @@ class _Instance:
             intent=self.intent,
             fixed=first.fixed,
             payload=self.payload,
+            last_signal=len(self.inbox),
         )
 
     def summary(self) -> WorkflowSummary:
@@ -414,6 +456,21 @@ class _Agenda:
         for instance in passed:
             self.note(instance)
         return taken
+
+    def first_after(self, now: datetime, workflows: Sequence[str] | None) -> datetime | None:
+        """When the first is due of those that are not due yet; None for none."""
+        passed: list[_Instance] = []
+        found: datetime | None = None
+        while found is None and self._heap:
+            instance = self._pop()
+            if instance is not None:
+                passed.append(instance)
+                fits = workflows is None or instance.first.workflow in workflows
+                if fits and instance.due_at is not None and instance.due_at > now:
+                    found = instance.due_at
+        for instance in passed:
+            self.note(instance)
+        return found
 
     def _pop(self) -> "_Instance | None":
         """Take out the first; None, with its place put right, if that is not its due time."""

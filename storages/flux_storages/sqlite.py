@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import sqlite3
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -27,12 +27,15 @@ from flux.storage import (
     WorkflowSummary,
 )
 from flux_storages import sqlite_acts as acts
+from flux_storages import sqlite_values as values
+from flux_storages import ttl as time_to_live
 from flux_storages.sqlite_file import (
     Synchronous,
     errors_in_words,
     open_for_reading,
     open_for_writing,
 )
+from flux_storages.undivided import undivided
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,10 +94,10 @@ class SQLiteStorage:
         return cls(path, synchronous=synchronous, busy_timeout=busy_timeout)
 
     async def init(self, clock: Clock) -> None:
-        await _undivided(self._enter(clock), undo=self.close)
+        await undivided(self._enter(clock), undo=self.close)
 
     async def close(self) -> None:
-        await _undivided(self._leave())
+        await undivided(self._leave())
 
     async def create(
         self,
@@ -137,6 +140,10 @@ class SQLiteStorage:
             acts.claim_due, owner=owner, lease=lease, limit=limit, workflows=workflows
         )
 
+    async def next_due(self, *, workflows: Sequence[str] | None = None) -> float | None:
+        now = self._files().clock.now()
+        return await self._read(acts.next_due, now, workflows=workflows)
+
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> Mapping[str, int]:
         return await self._write(acts.renew, leases, lease=lease)
 
@@ -150,6 +157,22 @@ class SQLiteStorage:
 
     async def signals(self, id: str, *, after: int = 0) -> Sequence[StoredSignal]:
         return await self._read(acts.signals, id, after=after)
+
+    async def get_value(self, key: str) -> bytes | None:
+        now = self._files().clock.now()
+        return await self._read(values.get_value, now, key)
+
+    async def set_value(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
+        await self._write(values.set_value, key, value, ttl=time_to_live.checked(ttl))
+
+    async def delete_value(self, key: str) -> bool:
+        return await self._write(values.delete_value, key)
+
+    async def compare_and_set_value(
+        self, key: str, expected: bytes | None, value: bytes, *, ttl: float | None = None
+    ) -> bool:
+        lasts = time_to_live.checked(ttl)
+        return await self._write(values.compare_and_set_value, key, expected, value, ttl=lasts)
 
     async def _enter(self, clock: Clock) -> None:
         async with self._gate:
@@ -354,20 +377,6 @@ def _do_alone(
         outcome = error
     connection.execute("RELEASE alone")
     return outcome
-
-
-async def _undivided(
-    work: Coroutine[Any, Any, None], *, undo: Callable[[], Coroutine[Any, Any, None]] | None = None
-) -> None:
-    """Let `work` come to its end even if the caller is cancelled; then `undo` it."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if undo is not None and not task.cancelled() and task.exception() is None:
-            await undo()
-        raise
 
 
 def _why_not(path: str, synchronous: str, busy_timeout: float) -> str | None:

@@ -59,6 +59,15 @@ CREATE UNIQUE INDEX instances_live_key ON instances (unique_key)
     WHERE ended_at IS NULL AND unique_key IS NOT NULL;
 CREATE UNIQUE INDEX inbox_signal_id ON inbox (id, signal_id) WHERE signal_id IS NOT NULL;
 
+-- migration_2 --
+-- Values that all workflows share; those without `expires_at` stay for ever.
+CREATE TABLE shared_values (
+    key TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL,
+    expires_at TEXT
+);
+CREATE INDEX shared_values_by_expiry ON shared_values (expires_at) WHERE expires_at IS NOT NULL;
+
 -- tables --
 SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name;
 
@@ -121,7 +130,7 @@ SELECT unique_key FROM instances WHERE id = :id;
 -- load --
 SELECT
     id, workflow, version, status, revision, owner, lease_until, wake_at, labels, unique_key,
-    created_at, updated_at, ended_at, intent, payload,
+    created_at, updated_at, ended_at, intent, payload, last_signal,
     (SELECT body FROM fixed WHERE fixed.id = instances.id)
 FROM instances WHERE id = :id;
 
@@ -133,7 +142,7 @@ UPDATE instances SET revision = revision + 1, owner = :owner, lease_until = :lea
 WHERE id = :id AND (lease_until IS NULL OR lease_until <= :now OR owner = :held)
 RETURNING
     id, workflow, version, status, revision, owner, lease_until, wake_at, labels, unique_key,
-    created_at, updated_at, ended_at, intent, payload,
+    created_at, updated_at, ended_at, intent, payload, last_signal,
     (SELECT body FROM fixed WHERE fixed.id = instances.id);
 
 -- due --
@@ -149,6 +158,19 @@ WHERE coalesce(lease_until, wake_at) <= :now
     AND +workflow IN (SELECT value FROM json_each(:workflows))
 ORDER BY coalesce(lease_until, wake_at), id
 LIMIT :limit;
+
+-- next_due --
+SELECT coalesce(lease_until, wake_at) FROM instances
+WHERE coalesce(lease_until, wake_at) > :now
+ORDER BY coalesce(lease_until, wake_at), id
+LIMIT 1;
+
+-- next_due_of_workflows --
+SELECT coalesce(lease_until, wake_at) FROM instances
+WHERE coalesce(lease_until, wake_at) > :now
+    AND +workflow IN (SELECT value FROM json_each(:workflows))
+ORDER BY coalesce(lease_until, wake_at), id
+LIMIT 1;
 
 -- renew --
 UPDATE instances SET lease_until = :lease_until
@@ -205,6 +227,32 @@ DELETE FROM inbox WHERE id = :id;
 -- delete_label --
 DELETE FROM labels WHERE name = :name AND value = :value AND id = :id;
 
+-- get_value --
+SELECT value FROM shared_values
+WHERE key = :key AND (expires_at IS NULL OR expires_at > :now);
+
+-- set_value --
+INSERT INTO shared_values (key, value, expires_at) VALUES (:key, :value, :expires_at)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at;
+
+-- set_absent_value --
+-- One that has expired is absent.
+INSERT INTO shared_values (key, value, expires_at) VALUES (:key, :value, :expires_at)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
+WHERE shared_values.expires_at <= :now;
+
+-- set_equal_value --
+UPDATE shared_values SET value = :value, expires_at = :expires_at
+WHERE key = :key AND value = :expected AND (expires_at IS NULL OR expires_at > :now);
+
+-- delete_value --
+DELETE FROM shared_values WHERE key = :key AND (expires_at IS NULL OR expires_at > :now);
+
+-- sweep_values --
+DELETE FROM shared_values WHERE key IN (
+    SELECT key FROM shared_values WHERE expires_at <= :now ORDER BY expires_at LIMIT :limit
+);
+
 -- list --
 -- A listing is put together from here on: `list` or `count`, one of the two sources, the conditions
 -- that the filter asks for, and for `list` a page.
@@ -231,6 +279,9 @@ AND status = ?
 
 -- and_statuses --
 AND status IN (SELECT value FROM json_each(?))
+
+-- and_ended_before --
+AND ended_at < ?
 
 -- and_after --
 AND (created_at, id) < (SELECT created_at, id FROM instances WHERE id = ?)

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from flux.errors import StaleInstanceError, UniqueKeyTakenError
+from flux.errors import StaleInstanceError, UniqueKeyTakenError, UnseenSignalsError
 from flux.storage import (
     Checkpoint,
     Entry,
@@ -57,6 +57,8 @@ def save(connection: sqlite3.Connection, now: datetime, checkpoint: Checkpoint) 
         raise _key_taken(connection, checkpoint.id, key[0]) from error
     if saved is None:
         return _saved_before(connection, checkpoint)
+    if checkpoint.ended_at is not None and saved[0] > checkpoint.seen:
+        raise UnseenSignalsError(checkpoint.id, int(saved[0]))
     _save_entries(connection, checkpoint.id, checkpoint.entries)
     if checkpoint.consumed:
         taken = checkpoint.consumed.items()
@@ -144,6 +146,18 @@ def due(
         statement = "due_of_workflows"
         terms["workflows"] = orjson.dumps(list(workflows)).decode()
     return [id for (id,) in connection.execute(SQL[statement], terms)]
+
+
+def next_due(
+    connection: sqlite3.Connection, now: datetime, *, workflows: Sequence[str] | None
+) -> float | None:
+    terms: dict[str, object] = {"now": _text(now)}
+    statement = "next_due"
+    if workflows is not None:
+        statement = "next_due_of_workflows"
+        terms["workflows"] = orjson.dumps(list(workflows)).decode()
+    row = connection.execute(SQL[statement], terms).fetchone()
+    return None if row is None else (datetime.fromisoformat(row[0]) - now).total_seconds()
 
 
 def renew(
@@ -234,6 +248,9 @@ def _conditions(filter: WorkflowFilter) -> tuple[list[str], list[object]]:
     if filter.name is not None:
         conditions.append(SQL["and_workflow"])
         values.append(filter.name)
+    if filter.ended_before is not None:
+        conditions.append(SQL["and_ended_before"])
+        values.append(_text(filter.ended_before))
     statuses = filter.statuses
     if len(statuses) == 1:
         conditions.append(SQL["and_status"])
@@ -316,7 +333,8 @@ def _record(row: Sequence[Any]) -> Record:
         ended_at=_time(row[12]),
         intent=tuple(orjson.loads(row[13])),
         payload=row[14].encode(),
-        fixed=row[15].encode(),
+        last_signal=row[15],
+        fixed=row[16].encode(),
     )
 
 

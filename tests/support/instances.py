@@ -8,10 +8,17 @@ import orjson
 from hypothesis import strategies as st
 
 from flux import Attempt, StoredError
-from flux.events import AttemptEnd, DataChanges
+from flux.events import AttemptEnd, DataChanges, Waiting
 from flux.state.execution import Compensation, Execution
 from flux.state.instance import Head, Origin
-from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus, WorkflowStatus
+from flux.state.status import (
+    Cancelling,
+    CompensationStatus,
+    Direction,
+    Outcome,
+    StepStatus,
+    WorkflowStatus,
+)
 
 T = TypeVar("T")
 
@@ -72,6 +79,9 @@ compensations = whole(
     finished=st.none() | ticks,
     run=ticks,
 )
+waits = whole(
+    Waiting, signal=st.none() | names, until=st.none() | times, default=st.none() | json_texts
+)
 executions = whole(
     Execution,
     number=ticks,
@@ -91,6 +101,8 @@ executions = whole(
     started_at=st.none() | times,
     ended_at=st.none() | times,
     retry_at=st.none() | times,
+    waiting=st.none() | waits,
+    suspended_at=st.none() | times,
     output=st.none() | json_texts,
     changes=st.none() | data_changes,
     finished=st.none() | ticks,
@@ -99,6 +111,7 @@ executions = whole(
     failed_attempts=st.lists(attempts, max_size=2).map(tuple),
     compensation=st.none() | compensations,
 )
+shapes = st.lists(st.tuples(names, st.just("step"), st.booleans(), st.lists(names, max_size=2)))
 heads = whole(
     Head,
     status=st.sampled_from(WorkflowStatus),
@@ -110,8 +123,11 @@ heads = whole(
     reason=st.none() | texts,
     updated_at=times,
     ended_at=st.none() | times,
+    cancelling=st.none() | st.sampled_from(Cancelling),
+    undated=st.booleans(),
+    inbox_read=counts,
+    shape=st.none() | shapes.map(orjson.dumps),
 )
-shapes = st.lists(st.tuples(names, st.just("step"), st.booleans(), st.lists(names, max_size=2)))
 origins = whole(
     Origin,
     id=names,
@@ -122,4 +138,6 @@ origins = whole(
     first_data=plain_data,
     labels=st.dictionaries(names, texts, max_size=2),
     shape=shapes.map(orjson.dumps),
+    deadline=st.none() | times,
+    unique_key=st.none() | names,
 )

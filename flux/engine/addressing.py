@@ -1,0 +1,89 @@
+"""Which instance a correlation means."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from flux.definition.builder import Workflow
+from flux.definition.correlation import lookups
+from flux.definition.registry import Registry
+from flux.definition.workflow import WorkflowDefinition
+from flux.errors import (
+    AmbiguousCorrelationError,
+    CorrelationError,
+    InstanceNotFoundError,
+    listing,
+)
+from flux.state.status import ENDED, WorkflowStatus
+from flux.storage import Signal, WorkflowFilter, WorkflowStorage, WorkflowSummary
+
+_LIVE = tuple(status for status in WorkflowStatus if status not in ENDED)
+
+
+@frozen
+class Address:
+    """A correlation, within one workflow or within all, as an index is asked for it."""
+
+    correlation: Mapping[str, Any]
+    workflow: str | None
+
+    @classmethod
+    def of(
+        cls,
+        registry: Registry,
+        correlation: Mapping[str, Any],
+        workflow: Workflow | WorkflowDefinition | str | None,
+    ) -> "Address":
+        """Check the keys against the workflow, or against all that are known here."""
+        if not isinstance(correlation, Mapping) or not correlation:
+            raise CorrelationError(str(correlation), "give a dict with at least one key")
+        if workflow is None:
+            known = [definition.correlate_by for definition in registry.newest_of_all]
+            name = None
+        else:
+            definition = registry.find(workflow)
+            known, name = [definition.correlate_by], definition.name
+        # Without any workflow at hand, as in a process that only delivers, the index decides.
+        if known:
+            _check_keys(correlation, [keys for keys in known if keys])
+        return cls(correlation, name)
+
+    async def live_instance(self, storage: WorkflowStorage) -> str | None:
+        """The id of the only live instance that fits; None if there is none."""
+        found = await self._found(storage, _LIVE, limit=10)
+        if len(found) > 1:
+            raise AmbiguousCorrelationError(dict(self.correlation), (s.id for s in found))
+        return found[0].id if found else None
+
+    async def ended_instance(self, storage: WorkflowStorage, signal: Signal) -> str:
+        """The id of the newest ended one if it knows the signal; else `InstanceNotFoundError`."""
+        told = f"with the correlation {dict(self.correlation)!r}"
+        if signal.signal_id is None:
+            raise InstanceNotFoundError(told)
+        for summary in await self._found(storage, tuple(ENDED), limit=1):
+            known = await storage.signals(summary.id)
+            if any(one.signal.signal_id == signal.signal_id for one in known):
+                return summary.id
+        raise InstanceNotFoundError(told)
+
+    async def _found(
+        self, storage: WorkflowStorage, statuses: Sequence[str], *, limit: int
+    ) -> Sequence[WorkflowSummary]:
+        found: Sequence[WorkflowSummary] = ()
+        for labels in lookups(self.correlation):
+            found = await storage.list(
+                WorkflowFilter(name=self.workflow, labels=labels, status=statuses, limit=limit)
+            )
+            if found:
+                break
+        return found
+
+
+def _check_keys(correlation: Mapping[str, Any], known: Sequence[Sequence[str]]) -> None:
+    for key in correlation:
+        if not any(key in keys for keys in known):
+            there = listing(dict.fromkeys(key for keys in known for key in keys))
+            raise CorrelationError(str(key), f"no workflow here is found by it; there are: {there}")
+    if not any(set(correlation) <= set(keys) for keys in known):
+        raise CorrelationError(listing(correlation), "no workflow here is found by all of them")

@@ -1,0 +1,96 @@
+"""What stops a handler while it runs: a request to cancel its instance, and the deadline."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from flux.engine import waiting
+from flux.engine.context import WorkflowContext
+from flux.engine.journal import Journal
+from flux.engine.services import Services
+from flux.state.status import Direction
+
+
+class Watcher:
+    """Watches over one driver. It reads the inbox only to look; the driver takes from it."""
+
+    def __init__(self, services: Services, journal: Journal) -> None:
+        self.told = asyncio.Event()
+        """Set when there may be something in the inbox, or the deadline has passed."""
+        self.on_stuck: Callable[[], None] = lambda: None
+        """Called when a handler that was cancelled has not ended in its grace."""
+        self._services = services
+        self._journal = journal
+        self._ctx: WorkflowContext | None = None
+        self._unheard = False
+        self._listening = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Watch for the deadline, if there is one."""
+        instance = self._journal.instance
+        if instance.deadline is not None and instance.head.direction is Direction.FORWARD:
+            self._spawn(self._watch_deadline())
+
+    def close(self) -> None:
+        """Watch no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    def runs(self, ctx: WorkflowContext | None) -> None:
+        """The handler with this context is about to be called; None when it has ended."""
+        self._ctx = ctx
+
+    def tell(self) -> None:
+        """There may be a signal in the inbox."""
+        self._journal.unread = True
+        self.told.set()
+        if self._ctx is None:
+            return  # the driver reads the inbox before it calls the next handler
+        self._unheard = True
+        if not self._listening:
+            self._listening = True
+            self._spawn(self._listen(self._ctx))
+
+    async def _listen(self, ctx: WorkflowContext) -> None:
+        try:
+            while self._unheard and self._ctx is ctx:
+                self._unheard = False
+                if await self._cancel_is_asked():
+                    await self._stop(ctx)
+                    return
+        except Exception:
+            self._services.logger.exception("inbox.unreadable", extra={"instance": ctx.id})
+        finally:
+            self._listening = False
+
+    async def _cancel_is_asked(self) -> bool:
+        instance = self._journal.instance
+        signals = await self._services.storage.signals(instance.id, after=instance.seen)
+        return any(s.signal.name == waiting.CANCEL and s.consumed_by is None for s in signals)
+
+    async def _watch_deadline(self) -> None:
+        instance = self._journal.instance
+        while (left := self._seconds_left()) > 0:
+            await self._services.clock.sleep(left)
+        self.told.set()
+        if self._ctx is not None and instance.head.direction is Direction.FORWARD:
+            await self._stop(self._ctx)
+
+    def _seconds_left(self) -> float:
+        deadline = self._journal.instance.deadline
+        assert deadline is not None
+        return (deadline - self._services.clock.now()).total_seconds()
+
+    async def _stop(self, ctx: WorkflowContext) -> None:
+        if self._ctx is not ctx:
+            return
+        ctx.interrupt()
+        await asyncio.sleep(self._services.config.grace)
+        if self._ctx is ctx:
+            self.on_stuck()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
