@@ -35,6 +35,8 @@ class FluxConfig:
     """How long a handler has to end once it was told to."""
     poll: float = field(default=1.0, converter=seconds, validator=_positive)
     """How often the storage is asked for what is due or abandoned."""
+    storage_patience: float = field(default=30.0, converter=seconds)
+    """How long a running instance waits for a storage that cannot be reached."""
     max_recoveries: int = field(default=10, validator=_positive)
     """After so many recoveries without progress an instance is parked."""
     max_instances: int = field(default=1000, validator=_positive)

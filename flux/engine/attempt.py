@@ -15,6 +15,7 @@ from flux.definition.wait import begin_waits, returned_wait
 from flux.engine import waiting
 from flux.engine.context import WorkflowContext
 from flux.engine.data import LazyData
+from flux.engine.heartbeat import Heartbeat
 from flux.engine.threads import Job, Threads
 from flux.errors import (
     CannotWaitError,
@@ -50,9 +51,16 @@ class Attempts:
     """Calls users' functions."""
 
     def __init__(
-        self, *, clock: Clock, threads: Threads, grace: float, logger: logging.Logger
+        self,
+        *,
+        clock: Clock,
+        threads: Threads,
+        heartbeat: Heartbeat,
+        grace: float,
+        logger: logging.Logger,
     ) -> None:
         self._clock = clock
+        self._heartbeat = heartbeat
         self._threads = threads
         self._grace = grace
         self._logger = logger
@@ -69,6 +77,8 @@ class Attempts:
         started_at = self._clock.now()
         begin_waits()
         awaited = step.is_async if function is step.handler else is_async(function)
+        if awaited:
+            self._heartbeat.begins(ctx, f"{ctx.id}: {ctx.step}")
         try:
             value = await self._call(function, awaited, ctx, timeout)
         except asyncio.CancelledError:
@@ -83,6 +93,8 @@ class Attempts:
             return Attempted(started_at=started_at, ended=ended, error=error)
         finally:
             ctx.interruptible(None)
+            if awaited:
+                self._heartbeat.ends(ctx)
         return self._accepted(value, ctx, started_at, is_handler=function is step.handler)
 
     async def ask(self, step: StepDefinition, ctx: WorkflowContext, timeout: float) -> bool:
@@ -114,9 +126,13 @@ class Attempts:
         assert step.when is not None
         what = f"the predicate of step {step.name!r}"
         began = self._clock.monotonic()
-        answer = step.when(ctx)
-        if inspect.isawaitable(answer):
-            answer = await self._within(answer, ctx, what, timeout)
+        self._heartbeat.begins(ctx, f"{ctx.id}: {what}")
+        try:
+            answer = step.when(ctx)
+            if inspect.isawaitable(answer):
+                answer = await self._within(answer, ctx, what, timeout)
+        finally:
+            self._heartbeat.ends(ctx)
         # A plain predicate runs in the loop, where nothing can stop it; it is judged afterwards.
         if self._clock.monotonic() - began > timeout:
             raise StepTimeoutError(what, timeout)

@@ -22,6 +22,7 @@ from flux.engine import steering, waiting
 from flux.engine.addressing import Address
 from flux.engine.attempt import Attempts
 from flux.engine.diagnosis import Diagnosis
+from flux.engine.heartbeat import Heartbeat
 from flux.engine.lease import Leases
 from flux.engine.loading import load, new_instance, shown
 from flux.engine.loop import Driver
@@ -358,14 +359,18 @@ class FluxEngine:
     def _services(self) -> Services:
         engine_id = str(uuid_utils.uuid7())
         threads = Threads(self._config.max_threads, self._logger)
+        # A loop that is blocked for a third of the lease misses a renewal.
+        heartbeat = Heartbeat(self._config.lease / 3, self._logger)
         return Services(
             storage=self._storage,
             clock=self._clock,
             config=self._config,
             threads=threads,
+            heartbeat=heartbeat,
             attempts=Attempts(
                 clock=self._clock,
                 threads=threads,
+                heartbeat=heartbeat,
                 grace=self._config.grace,
                 logger=self._logger,
             ),

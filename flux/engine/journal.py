@@ -1,6 +1,8 @@
 """What has happened to one instance since its last save, and the save itself."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from attrs import frozen
 
@@ -15,6 +17,8 @@ from flux.state.codec import encode_execution, encode_head, encode_origin
 from flux.state.execution import Execution
 from flux.state.instance import Head, Instance
 from flux.storage import Checkpoint, Entry, Record
+
+T = TypeVar("T")
 
 
 @frozen
@@ -84,8 +88,8 @@ class Journal:
         """Read the signals that have come since the inbox was last read."""
         self.unread = False
         try:
-            signals = await self._services.storage.signals(
-                self.instance.id, after=self.instance.seen
+            signals = await self._patiently(
+                lambda: self._services.storage.signals(self.instance.id, after=self.instance.seen)
             )
         except BaseException:
             self.unread = True
@@ -125,7 +129,9 @@ class Journal:
         """Make sure, right before a handler is called, that the instance is still ours."""
         if self._held is None:
             raise StaleInstanceError(self.instance.id, self._revision)
-        await self._services.leases.ensure(self._held)
+        if not self._services.leases.is_sure(self._held):
+            held = self._held
+            await self._patiently(lambda: self._services.leases.ensure(held))
         if event is not None and self._facts is not None:
             self._services.observers.tell(self._facts, event)
 
@@ -138,6 +144,9 @@ class Journal:
         """Let others have the instance, by default at once, as it was last saved."""
         if self._held is not None:
             await self._services.leases.give_back(self._held, wake=wake)
+
+    async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
+        return await self._services.patiently(act, instance=self.instance.id)
 
     async def _create(self, terms: Terms, entries: tuple[Entry, ...]) -> bool:
         record = first_record(self.instance, intent=terms.intent, owner=self._owner)
@@ -163,7 +172,7 @@ class Journal:
             seen=self.instance.seen,
         )
         try:
-            last = await self._services.storage.save(checkpoint)
+            last = await self._patiently(lambda: self._services.storage.save(checkpoint))
         except UnseenSignalsError:
             self.unread = True
             if self._held is not None:

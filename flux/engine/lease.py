@@ -85,10 +85,12 @@ class Leases:
         """The moment from which a lease asked for now is sure to run."""
         return self._clock.monotonic()
 
+    def is_sure(self, held: HeldLease) -> bool:
+        """Whether the lease is ours right now, without asking."""
+        return self._clock.monotonic() < held.sure_until
+
     async def ensure(self, held: HeldLease) -> None:
-        """Return if the lease is ours right now; `StaleInstanceError` if it is another's."""
-        if self._clock.monotonic() < held.sure_until:
-            return
+        """Ask for the lease again, if it may have run out; `StaleInstanceError` if it was taken."""
         # It ran out on our clock, which does not mean that anybody took it.
         if held.id not in await self._renew([held]):
             raise StaleInstanceError(held.id, 0)

@@ -69,7 +69,8 @@ class Running:
             asyncio.create_task(
                 services.leases.keep_alive(lost=self._drivers.lose, signalled=self._signalled),
                 name="flux leases",
-            )
+            ),
+            asyncio.create_task(services.heartbeat.run(), name="flux heartbeat"),
         ]
         if isinstance(services.storage, Notices):
             notices = asyncio.create_task(services.storage.notices(self._told), name="flux notices")

@@ -2,16 +2,22 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from attrs import frozen
 
 from flux.clock import Clock
 from flux.config import FluxConfig
 from flux.engine.attempt import Attempts
+from flux.engine.heartbeat import Heartbeat
 from flux.engine.lease import Leases
 from flux.engine.threads import Threads
+from flux.errors import StorageBusyError, StorageUnavailableError
 from flux.observe.observers import Observers
 from flux.storage import WorkflowStorage
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -22,6 +28,7 @@ class Services:
     clock: Clock
     config: FluxConfig
     threads: Threads
+    heartbeat: Heartbeat
     attempts: Attempts
     leases: Leases
     observers: Observers
@@ -40,3 +47,26 @@ class Services:
         finally:
             for task in tasks:
                 task.cancel()
+
+    async def patiently(self, act: Callable[[], Awaitable[T]], *, instance: str) -> T:
+        """Do `act`, a call of the storage that may be repeated, once the storage can be reached.
+
+        It is tried again, and that is logged, for as long as the engine is patient.
+        """
+        gives_up_at = self.clock.monotonic() + self.config.storage_patience
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await act()
+            except (StorageUnavailableError, StorageBusyError) as error:
+                left = gives_up_at - self.clock.monotonic()
+                if left <= 0 or self.stopping.is_set():
+                    raise
+                told = {"instance": instance, "retry_in": pause, "gives_up_in": left}
+                self.logger.warning("storage.unavailable", extra={**told, "why": str(error)})
+            await self.sleep(min(pause, left))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
