@@ -11,6 +11,7 @@ from flux.engine.context import CompensationContext, WorkflowContext
 from flux.engine.diagnosis import AwaitedSignal, Diagnosis, ReceivedSignal
 from flux.engine.engine import FluxEngine
 from flux.engine.outcome import done, not_done
+from flux.engine.shared import BlockingSharedStorage, SharedStorage
 from flux.errors import (
     AmbiguousCorrelationError,
     CannotWaitError,
@@ -91,6 +92,7 @@ __all__ = [
     "Attempt",
     "AttemptEnd",
     "AwaitedSignal",
+    "BlockingSharedStorage",
     "CannotWaitError",
     "Checkpoint",
     "Clock",
@@ -134,6 +136,7 @@ __all__ = [
     "ResultTimeoutError",
     "Retry",
     "SchemaTooNewError",
+    "SharedStorage",
     "SharedValues",
     "Signal",
     "SignalConflictError",

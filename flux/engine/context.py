@@ -10,6 +10,7 @@ import orjson
 from flux.clock import Clock
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.data import LazyData, changed, text_of
+from flux.engine.shared import SharedStorage
 from flux.errors import StepNotCompletedError, StoredError
 from flux.events import DataChanges
 from flux.state.execution import Execution, compensation_key, idempotency_key
@@ -31,6 +32,7 @@ class WorkflowContext:
         instance: Instance,
         *,
         clock: Clock,
+        shared: SharedStorage,
         step: str,
         attempt: int,
         key: str,
@@ -45,6 +47,7 @@ class WorkflowContext:
         self._definition = definition
         self._instance = instance
         self._clock = clock
+        self._shared = shared
         self._base = data
         self._flag = Flag()
         self._interrupt: Callable[[], object] | None = None
@@ -90,6 +93,15 @@ class WorkflowContext:
     @data.setter
     def data(self, replacement: Any) -> None:
         self._data = replacement
+
+    @property
+    def storage(self) -> Any:
+        """Values that all workflows share: `get`, `set`, `delete` and `compare_and_set`.
+
+        An async handler awaits them (`SharedStorage`); in a plain one, which runs in a thread, they
+        wait by themselves (`BlockingSharedStorage`).
+        """
+        return self._shared.here()
 
     @property
     def history(self) -> tuple[StepExecution, ...]:
@@ -160,6 +172,7 @@ class CompensationContext(WorkflowContext):
         execution: Execution,
         *,
         clock: Clock,
+        shared: SharedStorage,
         attempt: int,
     ) -> None:
         self.step_key = idempotency_key(instance.id, execution.step, execution.generation)
@@ -168,6 +181,7 @@ class CompensationContext(WorkflowContext):
             definition,
             instance,
             clock=clock,
+            shared=shared,
             step=execution.step,
             attempt=attempt,
             key=compensation_key(self.step_key),

@@ -28,6 +28,7 @@ from flux.engine.loading import load, new_instance, shown
 from flux.engine.loop import Driver
 from flux.engine.running import Running
 from flux.engine.services import Services
+from flux.engine.shared import SharedStorage
 from flux.engine.threads import Threads
 from flux.errors import (
     EngineClosedError,
@@ -381,6 +382,7 @@ class FluxEngine:
                 engine_id=engine_id,
                 logger=self._logger,
             ),
+            shared=SharedStorage(self._storage),
             observers=self._observers,
             logger=self._logger,
             stopping=asyncio.Event(),

@@ -334,7 +334,12 @@ class Driver:
         assert step.compensate is not None
         attempt = outcome.next_compensation(execution)
         ctx = CompensationContext(
-            self.definition, self.instance, execution, clock=self._services.clock, attempt=attempt
+            self.definition,
+            self.instance,
+            execution,
+            clock=self._services.clock,
+            shared=self._services.shared,
+            attempt=attempt,
         )
         await self._journal.before_call(
             events.CompensationStarted(
@@ -381,6 +386,7 @@ class Driver:
             self.definition,
             instance,
             clock=self._services.clock,
+            shared=self._services.shared,
             step=step.name,
             attempt=attempt or outcome.next_attempt(execution),
             key=idempotency_key(instance.id, step.name, generation),

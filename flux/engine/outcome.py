@@ -246,7 +246,13 @@ def after_compensation(
     )
 
 
-def after_interruption(step: StepDefinition, execution: Execution | None, *, at: datetime) -> Event:
+def after_interruption(
+    step: StepDefinition,
+    execution: Execution | None,
+    *,
+    at: datetime,
+    retry_at: datetime | None = None,
+) -> Event:
     """What it means that the driver which had saved the intent to run this step is gone."""
     attempt = next_attempt(execution)
     error = StoredError(
@@ -265,12 +271,17 @@ def after_interruption(step: StepDefinition, execution: Execution | None, *, at:
         attempt=attempt,
         ended=AttemptEnd.INTERRUPTED,
         error=error,
+        retry_at=retry_at,
         verify=step.at_most_once,
     )
 
 
 def after_interrupted_compensation(
-    step: StepDefinition, execution: Execution, *, at: datetime
+    step: StepDefinition,
+    execution: Execution,
+    *,
+    at: datetime,
+    retry_at: datetime | None = None,
 ) -> Event:
     """What it means that the driver which had saved the intent to undo this step is gone."""
     attempt = next_compensation(execution)
@@ -286,7 +297,7 @@ def after_interrupted_compensation(
         attempt=attempt,
         error=error,
         ended=AttemptEnd.INTERRUPTED,
-        retry_at=None,
+        retry_at=retry_at,
     )
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flux import events
+from flux.definition.policy import Retry
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.compensation import compensator_of, owed
 from flux.engine.outcome import after_interrupted_compensation, after_interruption
@@ -29,12 +30,17 @@ def recovered(
     """
     if not intent:
         return []
+    recoveries = instance.head.recoveries
+    parks = recoveries >= max_recoveries
+    # The first recovery goes on at once; what kills its process again waits ever longer.
+    pause = 0.0 if parks or recoveries == 0 else _BACK_OFF.back_off(recoveries)
+    retry_at = at + timedelta(seconds=pause) if pause else None
     happened: list[Event] = [events.InstanceRecovered(at=at)]
     if instance.head.direction is Direction.FORWARD:
-        happened += _interrupted(definition, instance, intent[0], at)
+        happened += _interrupted(definition, instance, intent[0], at, retry_at)
     else:
-        happened += _interrupted_compensation(definition, instance, at)
-    if instance.head.recoveries >= max_recoveries:
+        happened += _interrupted_compensation(definition, instance, at, retry_at)
+    if parks:
         reason = (
             f"recovered {max_recoveries} times at step {intent[0]!r} without progress; "
             "resume gives it a fresh budget"
@@ -43,17 +49,24 @@ def recovered(
     return happened
 
 
+_BACK_OFF = Retry(initial=1.0, factor=2.0, maximum=60.0)
+
+
 def _interrupted(
-    definition: WorkflowDefinition, instance: Instance, name: str, at: datetime
+    definition: WorkflowDefinition,
+    instance: Instance,
+    name: str,
+    at: datetime,
+    retry_at: datetime | None,
 ) -> list[Event]:
     execution = instance.current.get(name)
     if execution is not None and (execution.verifying or _in_back_off(execution.retry_at, at)):
         return []
-    return [after_interruption(definition.step(name), execution, at=at)]
+    return [after_interruption(definition.step(name), execution, at=at, retry_at=retry_at)]
 
 
 def _interrupted_compensation(
-    definition: WorkflowDefinition, instance: Instance, at: datetime
+    definition: WorkflowDefinition, instance: Instance, at: datetime, retry_at: datetime | None
 ) -> list[Event]:
     execution = _undoing(definition, instance)
     if execution is None:
@@ -62,7 +75,7 @@ def _interrupted_compensation(
     step = compensator_of(definition, execution)
     if step is None or (undone is not None and _in_back_off(undone.retry_at, at)):
         return []
-    return [after_interrupted_compensation(step, execution, at=at)]
+    return [after_interrupted_compensation(step, execution, at=at, retry_at=retry_at)]
 
 
 def _undoing(definition: WorkflowDefinition, instance: Instance) -> Execution | None:

@@ -12,6 +12,7 @@ from flux.config import FluxConfig
 from flux.engine.attempt import Attempts
 from flux.engine.heartbeat import Heartbeat
 from flux.engine.lease import Leases
+from flux.engine.shared import SharedStorage
 from flux.engine.threads import Threads
 from flux.errors import StorageBusyError, StorageUnavailableError
 from flux.observe.observers import Observers
@@ -31,6 +32,7 @@ class Services:
     heartbeat: Heartbeat
     attempts: Attempts
     leases: Leases
+    shared: SharedStorage
     observers: Observers
     logger: logging.Logger
     stopping: asyncio.Event

@@ -259,13 +259,14 @@ async def test_database_of_a_newer_schema(path: Path) -> None:
     async with FluxEngine(f"sqlite:///{path}") as engine:
         await engine.execute(sequence("a"), id="o")
     with closing(sqlite3.connect(path)) as connection:
+        (known,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute("PRAGMA user_version = 99")
     error = await refused(path)
     assert isinstance(error, SchemaTooNewError)
     assert "has schema 99" in str(error)
     assert "upgrade flux-saga, the database is unchanged" in str(error)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA user_version = {known}")
     async with FluxEngine(f"sqlite:///{path}") as engine:
         assert (await engine.get("o")).status is WorkflowStatus.COMPLETED
 

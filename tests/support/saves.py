@@ -141,6 +141,10 @@ class Saves:
             owner=owner, lease=lease, limit=limit, workflows=workflows
         )
 
+    async def next_due(self, *, workflows: Sequence[str] | None = None) -> float | None:
+        self._alive()
+        return await self._storage.next_due(workflows=workflows)
+
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> Mapping[str, int]:
         self._alive()
         return await self._storage.renew(leases, lease=lease)
