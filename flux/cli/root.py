@@ -3,6 +3,8 @@
 import click
 
 from flux.cli.demo.command import demo
+from flux.cli.diff import diff
+from flux.cli.worker import worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,3 +14,5 @@ def root() -> None:
 
 
 root.add_command(demo)
+root.add_command(diff)
+root.add_command(worker)

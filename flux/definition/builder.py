@@ -156,6 +156,18 @@ class Workflow:
         self._validate = function
         return self
 
+    def correlate_by(self, *keys: str, unique: bool = True) -> Self:
+        """Let instances be found by these keys of their input."""
+        self.refuse_changes()
+        self._correlate_by, self._unique = keys, unique
+        return self
+
+    def deadline(self, duration: Duration) -> Self:
+        """Let instances fail that have not ended so long, seconds or a `timedelta`, after start."""
+        self.refuse_changes()
+        self._deadline = duration
+        return self
+
     @overload
     def step(self, name: str, handler: Handler, /, **options: Unpack[StepOptions]) -> Self: ...
     @overload

@@ -67,6 +67,10 @@ class Registry:
         """Of each name the one registered last."""
         return [self.newest(name) for name in self._versions]
 
+    def knows(self, name: str) -> bool:
+        """Whether a workflow of this name is registered."""
+        return name in self._versions
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._versions)

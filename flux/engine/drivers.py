@@ -1,6 +1,7 @@
 """The drivers at work in one engine: started, awaited, and brought to an end."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +21,8 @@ from flux.errors import DefinitionChangedError, InstanceNotFoundError, UnknownWo
 from flux.events import Event
 from flux.state.status import RESTS, Direction, WorkflowStatus
 from flux.storage import Record
+
+_FORWARD_AGAIN = (events.InstanceRestarted, events.StepsRetried)
 
 Happened = Callable[[WorkflowDefinition, Loaded], Sequence[Event]]
 
@@ -51,7 +54,7 @@ class Drivers:
         self._claims: set[asyncio.Task[Claim]] = set()
         self._changed = asyncio.Event()
         self._watched: dict[str, Watch] = {}
-        self._unfit: set[str] = set()
+        self._unfit: Counter[str] = Counter()
         self.on_rest: Callable[[float], None] = lambda seconds: None
         """Called with the seconds after which an instance that has come to rest is due."""
 
@@ -97,6 +100,8 @@ class Drivers:
     async def claim_due(self, limit: int) -> int:
         """Claim up to `limit` instances that are due or abandoned and drive them; how many."""
         leases = self._services.leases
+        # Else this engine would take what it drives itself, after a time without the storage.
+        await leases.ensure_all()
         with leases.asking() as owner:
             asked_at = leases.asked_at()
             records = await self._services.storage.claim_due(
@@ -222,8 +227,7 @@ class Drivers:
         try:
             await self._drive(record, held, self.left_behind, is_due=True)
         except (DefinitionChangedError, UnknownWorkflowError) as error:
-            if record.id not in self._unfit:
-                self._unfit.add(record.id)
+            if self._unfit[record.id] == 1:
                 self._services.logger.warning(
                     "instance.unfit", extra={"instance": record.id, "why": str(error)}
                 )
@@ -239,12 +243,13 @@ class Drivers:
                 raise InstanceNotFoundError(record.id)
             loaded = Loaded(stored_instance(record, stored[1]), record)
             definition = self.fitting(loaded)
-            so_far = [*self._adopted(definition, loaded), *happened(definition, loaded)]
+            so_far = self._adopting(definition, loaded, happened(definition, loaded))
         except BaseException:
-            # Somebody who knows the workflow as it was may drive it; but not at once again here.
             was_driven = record.status not in RESTS
-            later = self._services.config.lease if is_due or was_driven else None
-            await self._give_back(held, wake=later)
+            held.seen = record.last_signal
+            await self._give_back(
+                held, wake=self._left_for(record.id) if is_due or was_driven else None
+            )
             raise
         unread = record.last_signal > loaded.instance.seen
         if loaded.status.is_rest and not so_far and not unread and record.wake_at is None:
@@ -263,6 +268,15 @@ class Drivers:
         self.start(driver)
         return driver
 
+    def _left_for(self, id: str) -> float:
+        """How many seconds an instance is left alone that cannot be driven here: ever longer.
+
+        Somebody who knows its workflow as it was finds it meanwhile.
+        """
+        self._unfit[id] += 1
+        config = self._services.config
+        return min(config.poll * 2.0 ** self._unfit[id], config.lease)
+
     def fitting(self, loaded: Loaded) -> WorkflowDefinition:
         """The workflow with which the instance can go on, or `DefinitionChangedError`."""
         record = loaded.record
@@ -273,13 +287,21 @@ class Drivers:
                 return definition
         raise DefinitionChangedError(record.id, record.workflow, found[0])
 
-    def _adopted(self, definition: WorkflowDefinition, loaded: Loaded) -> list[Event]:
-        shape = definition.shape_text
+    def _adopting(
+        self, definition: WorkflowDefinition, loaded: Loaded, happened: Sequence[Event]
+    ) -> list[Event]:
+        """What has happened, and before it, where it goes forward, a change of the shape."""
         forward = loaded.instance.head.direction is Direction.FORWARD
-        if loaded.status.is_ended or not forward or shape == loaded.instance.shape:
-            return []
-        at = self._services.clock.now()
-        return [events.DefinitionAdopted(at=at, version=definition.version, shape=shape)]
+        goes_on = forward and not loaded.status.is_ended
+        again = any(isinstance(event, _FORWARD_AGAIN) for event in happened)
+        if definition.shape_text == loaded.instance.shape or not (goes_on or again):
+            return list(happened)
+        adopted = events.DefinitionAdopted(
+            at=self._services.clock.now(),
+            version=definition.version,
+            shape=definition.shape_text,
+        )
+        return [adopted, *happened]
 
     def _replace(self, driver: Driver) -> None:
         """Leave a driver whose handler ignores its cancellation; another takes its place."""

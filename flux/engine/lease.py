@@ -95,6 +95,12 @@ class Leases:
         if held.id not in await self._renew([held]):
             raise StaleInstanceError(held.id, 0)
 
+    async def ensure_all(self) -> None:
+        """Ask again for the leases that may have run out, so that nobody takes them from us."""
+        unsure = [held for held in self._held.values() if not self.is_sure(held)]
+        if unsure:
+            await self._renew(unsure)
+
     async def keep_alive(self, *, lost: Tell, signalled: Tell) -> None:
         """Renew for ever; tells which instances another has taken, and which have new signals."""
         while True:

@@ -116,10 +116,8 @@ class Running:
     ) -> FluxResult:
         """Wait until nobody drives the instance any more; take it over where nobody does.
 
-        `is_due` says that it was made due just now, so that it can be claimed without a look.
+        `is_due` says that it was made due just now, whatever time it is by the storage's clock.
         """
-        if is_due and self._drivers.driving(id) is None and self._drivers.room > 0:
-            driver = (await self._drivers.take_over(id, self._drivers.left_behind)).driver
         while driven_here() != id:
             result = await self._driven_to_rest(driver or self._drivers.driving(id), verb)
             if result is not None:
@@ -128,10 +126,11 @@ class Running:
                 driver = self._drivers.driving(id)
                 if driver is not None:
                     continue
-                result = await self._rested(id)
+                result = None if is_due else await self._rested(id)
                 if result is not None:
                     return result
-                driver = await self._take_free(id)
+                driver = await self._take_free(id, is_due=is_due)
+                is_due = False
                 if driver is None:
                     await self._drivers.wait(watch)
         return await self._saved_so_far(id)
@@ -307,11 +306,12 @@ class Running:
             return None
         return await self._saved_so_far(id)
 
-    async def _take_free(self, id: str) -> Driver | None:
+    async def _take_free(self, id: str, *, is_due: bool) -> Driver | None:
         loaded = await load(self._services.storage, id, history=False)
         record = loaded.record
-        waits = record.wake_at is not None and not self._is_due(record)
-        if waits or self._drivers.room <= 0:
+        waits = record.wake_at is not None and not (is_due or self._is_due(record))
+        # A process that only sends signals need not know the workflow: others drive it.
+        if waits or self._drivers.room <= 0 or not self._registry.knows(record.workflow):
             return None
         return (await self._drivers.take_over(id, self._drivers.left_behind)).driver
 
