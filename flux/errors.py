@@ -9,6 +9,7 @@ FluxError
 ├── InputError                 ValueError     an input that the workflow refuses
 ├── NotJSONError               TypeError      a value that JSON would change
 ├── InstanceNotFoundError      LookupError    no such instance is stored
+│   └── NothingCorrelatedError -              no live instance has the correlation
 ├── InstanceConflictError      ValueError     the id belongs to another run
 │   └── CorrelationTakenError  -              a live instance has the same correlation
 ├── CorrelationError           ValueError     a correlation that can find nothing
@@ -138,6 +139,14 @@ class InstanceNotFoundError(FluxError, LookupError):
         super().__init__(f"there is no instance {id!r} in this storage; look with engine.list()")
 
 
+class NothingCorrelatedError(InstanceNotFoundError):
+    """No live instance has this correlation."""
+
+    def __init__(self, correlation: object) -> None:
+        self.correlation = correlation
+        FluxError.__init__(self, f"there is no live instance with the correlation {correlation!r}")
+
+
 class InstanceConflictError(FluxError, ValueError):
     """The id, or the unique key, belongs to an instance that is not the same run."""
 
@@ -258,7 +267,10 @@ class EngineClosedError(FluxError, RuntimeError):
 
     def __init__(self, verb: str) -> None:
         self.verb = verb
-        super().__init__(f"{verb}: the engine is not open; use it inside `async with engine:`")
+        super().__init__(
+            f"{verb}: the engine is not open; use it inside a `with` or `async with` block, "
+            "or call init()"
+        )
 
 
 class StepTimeoutError(FluxError, TimeoutError):

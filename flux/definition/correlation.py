@@ -14,14 +14,17 @@ WHOLE = f"{RESERVED}correlation"
 
 def correlation_labels(correlation: Mapping[str, Any]) -> dict[str, str]:
     """The labels under which an instance with this full correlation is stored."""
-    labels = {_label(key): _text(key, value) for key, value in correlation.items()}
-    return labels | {WHOLE: whole_text(correlation)} if len(labels) > 1 else labels
+    return by_parts(correlation) | by_whole(correlation)
 
 
-def lookups(correlation: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The labels to look for, one try after another: by the whole key, then by its parts."""
-    parts = {_label(key): _text(key, value) for key, value in correlation.items()}
-    return [{WHOLE: whole_text(correlation)}, parts] if len(parts) > 1 else [parts]
+def by_whole(correlation: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of the instances whose keys are these, and no more."""
+    return {WHOLE: whole_text(correlation)} if len(correlation) > 1 else by_parts(correlation)
+
+
+def by_parts(correlation: Mapping[str, Any]) -> dict[str, str]:
+    """The labels of the instances that have these keys among theirs."""
+    return {_label(key): _text(key, value) for key, value in correlation.items()}
 
 
 def correlation_of(labels: Mapping[str, str]) -> dict[str, Any]:

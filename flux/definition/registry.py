@@ -47,25 +47,22 @@ class Registry:
         return self._versions.get(name, {}).get(version) or self.newest(name)
 
     def versions(self, name: str, version: str) -> Sequence[WorkflowDefinition]:
-        """Those that may drive an instance of this version, the one to prefer first.
+        """Those of this name, the one of this version first, then the newest first.
 
-        The very version alone where it is registered, otherwise all of the name, the newest first;
         `UnknownWorkflowError` if there is none.
         """
-        own = self._versions.get(name, {}).get(version)
-        if own is not None:
-            return (own,)
-        self.newest(name)
-        return tuple(reversed(self._versions[name].values()))
+        own = self.of_instance(name, version)
+        others = reversed(self._versions[name].values())
+        return [own, *(definition for definition in others if definition is not own)]
 
     def known(self, name: str, version: str) -> WorkflowDefinition | None:
         """As `of_instance`, but None for a name that nobody registered."""
         return self.of_instance(name, version) if name in self._versions else None
 
     @property
-    def newest_of_all(self) -> Sequence[WorkflowDefinition]:
-        """Of each name the one registered last."""
-        return [self.newest(name) for name in self._versions]
+    def all(self) -> Sequence[WorkflowDefinition]:
+        """Every version of every workflow."""
+        return [known for versions in self._versions.values() for known in versions.values()]
 
     def knows(self, name: str) -> bool:
         """Whether a workflow of this name is registered."""

@@ -127,8 +127,9 @@ class WorkflowDefinition:
 
     @cached_property
     def shape_text(self) -> bytes:
-        """The shape as JSON text."""
-        return orjson.dumps([tuple(row) for row in self.shape])
+        """The shape as JSON text, with a flag more: whether the step has a compensator."""
+        rows = zip(self.shape, self.steps, strict=True)
+        return orjson.dumps([(*row, step.compensate is not None) for row, step in rows])
 
     @property
     def shape(self) -> Shape:

@@ -6,13 +6,13 @@ from typing import Any
 from attrs import frozen
 
 from flux.definition.builder import Workflow
-from flux.definition.correlation import lookups
+from flux.definition.correlation import by_parts, by_whole
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import (
     AmbiguousCorrelationError,
     CorrelationError,
-    InstanceNotFoundError,
+    NothingCorrelatedError,
     listing,
 )
 from flux.state.status import ENDED, WorkflowStatus
@@ -27,6 +27,8 @@ class Address:
 
     correlation: Mapping[str, Any]
     workflow: str | None
+    labels: Sequence[Mapping[str, str]]
+    """Each of them finds some of the instances that may be meant."""
 
     @classmethod
     def of(
@@ -39,15 +41,20 @@ class Address:
         if not isinstance(correlation, Mapping) or not correlation:
             raise CorrelationError(str(correlation), "give a dict with at least one key")
         if workflow is None:
-            known = [definition.correlate_by for definition in registry.newest_of_all]
+            known = [definition.correlate_by for definition in registry.all]
             name = None
         else:
-            definition = registry.find(workflow)
-            known, name = [definition.correlate_by], definition.name
+            name = registry.find(workflow).name
+            known = [d.correlate_by for d in registry.all if d.name == name]
         # Without any workflow at hand, as in a process that only delivers, the index decides.
-        if known:
-            _check_keys(correlation, [keys for keys in known if keys])
-        return cls(correlation, name)
+        if not known:
+            return cls(correlation, name, [by_whole(correlation), by_parts(correlation)])
+        _check_keys(correlation, [keys for keys in known if keys])
+        keys = set(correlation)
+        labels = [by_whole(correlation)] if any(keys == set(own) for own in known) else []
+        if any(keys < set(own) for own in known):
+            labels.append(by_parts(correlation))
+        return cls(correlation, name, labels)
 
     async def live_instance(self, storage: WorkflowStorage) -> str | None:
         """The id of the only live instance that fits; None if there is none."""
@@ -57,27 +64,23 @@ class Address:
         return found[0].id if found else None
 
     async def ended_instance(self, storage: WorkflowStorage, signal: Signal) -> str:
-        """The id of the newest ended one if it knows the signal; else `InstanceNotFoundError`."""
-        told = f"with the correlation {dict(self.correlation)!r}"
+        """The id of the newest ended one if it knows the signal, or `NothingCorrelatedError`."""
         if signal.signal_id is None:
-            raise InstanceNotFoundError(told)
+            raise NothingCorrelatedError(dict(self.correlation))
         for summary in await self._found(storage, tuple(ENDED), limit=1):
             known = await storage.signals(summary.id)
             if any(one.signal.signal_id == signal.signal_id for one in known):
                 return summary.id
-        raise InstanceNotFoundError(told)
+        raise NothingCorrelatedError(dict(self.correlation))
 
     async def _found(
         self, storage: WorkflowStorage, statuses: Sequence[str], *, limit: int
     ) -> Sequence[WorkflowSummary]:
-        found: Sequence[WorkflowSummary] = ()
-        for labels in lookups(self.correlation):
-            found = await storage.list(
-                WorkflowFilter(name=self.workflow, labels=labels, status=statuses, limit=limit)
-            )
-            if found:
-                break
-        return found
+        found: dict[str, WorkflowSummary] = {}
+        for labels in self.labels:
+            filter = WorkflowFilter(name=self.workflow, labels=labels, status=statuses, limit=limit)
+            found |= {summary.id: summary for summary in await storage.list(filter)}
+        return list(found.values())
 
 
 def _check_keys(correlation: Mapping[str, Any], known: Sequence[Sequence[str]]) -> None:

@@ -14,11 +14,6 @@ def owed(definition: WorkflowDefinition, instance: Instance) -> list[int]:
     return [execution.number for execution in sorted(undoable, key=_urgency)]
 
 
-def owed_steps(instance: Instance) -> list[str]:
-    """The names of the steps that a rollback has to undo, as far as they can be undone."""
-    return list(dict.fromkeys(e.step for e in instance.executions.values() if e.is_owed))
-
-
 def failed(instance: Instance) -> Execution | None:
     """The execution whose compensation failed for good; None if there is none."""
     for execution in instance.executions.values():

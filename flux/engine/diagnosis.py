@@ -9,7 +9,6 @@ from attrs import frozen
 
 from flux.definition.correlation import correlation_of
 from flux.definition.workflow import WorkflowDefinition
-from flux.engine.compensation import owed_steps
 from flux.engine.waiting import REQUESTS
 from flux.state.instance import Instance
 from flux.state.status import Direction, StepStatus, WorkflowStatus
@@ -76,12 +75,13 @@ def diagnosis(
 ) -> Diagnosis:
     """The report on an instance as it was last saved."""
     waits = _waits(instance)
+    unread = [s.signal.name for s in signals if s.consumed_by is None]
     return Diagnosis(
         id=instance.id,
         workflow=record.workflow,
         version=record.version,
         status=instance.head.status,
-        because=_because(instance, record, waits, now),
+        because=_because(instance, record, waits, unread, now),
         comes_next=unfit or _comes_next(instance, record, waits, definition),
         correlation=correlation_of(record.labels),
         waits_for=waits,
@@ -119,7 +119,11 @@ def _received(stored: StoredSignal) -> ReceivedSignal:
 
 
 def _because(
-    instance: Instance, record: Record, waits: Sequence[AwaitedSignal], now: datetime
+    instance: Instance,
+    record: Record,
+    waits: Sequence[AwaitedSignal],
+    unread: Sequence[str],
+    now: datetime,
 ) -> str:
     head = instance.head
     if head.status.is_ended or head.status is WorkflowStatus.ROLLBACK_FAILED:
@@ -130,9 +134,20 @@ def _because(
         return "whoever drove it is gone"
     if head.status in (WorkflowStatus.PAUSED, WorkflowStatus.PARKED):
         return head.reason or "somebody paused it"
+    come = [one.signal for one in waits if one.signal in unread]
+    if come:
+        return f"the signal {come[0]!r} has come; it waits for an engine with room for it"
     if waits:
         return " and ".join(_waiting(one) for one in waits)
-    return "it waits for an engine with room for it"
+    return _tried_again(instance, now) or "it waits for an engine with room for it"
+
+
+def _tried_again(instance: Instance, now: datetime) -> str | None:
+    for execution in instance.history():
+        again = execution.compensation or execution
+        if again.retry_at is not None and again.retry_at > now:
+            return f"step {execution.step!r} failed ({again.error}), next try at {again.retry_at}"
+    return None
 
 
 def _waiting(one: AwaitedSignal) -> str:
@@ -153,8 +168,8 @@ def _comes_next(
     if status in _A_PERSON:
         return _A_PERSON[status]
     if instance.head.direction is Direction.BACK:
-        left = owed_steps(instance)
-        return f"the rollback goes on ({len(left)} steps may still be undone)"
+        left = sum(execution.is_owed for execution in instance.executions.values())
+        return f"the rollback goes on ({left} steps are not undone yet)"
     if waits:
         return f"step {waits[0].step!r} goes on when that comes"
     steps = definition.order if definition is not None else ()

@@ -11,7 +11,7 @@ from attrs import Factory, define, frozen
 from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
-from flux.engine.fitting import differences
+from flux.engine.fitting import fitting
 from flux.engine.lease import HeldLease
 from flux.engine.loading import Loaded, load, stored_instance
 from flux.engine.loop import Driver
@@ -242,7 +242,7 @@ class Drivers:
             if stored is None:
                 raise InstanceNotFoundError(record.id)
             loaded = Loaded(stored_instance(record, stored[1]), record)
-            definition = self.fitting(loaded)
+            definition = fitting(self._registry, loaded.instance, record.intent)
             so_far = self._adopting(definition, loaded, happened(definition, loaded))
         except BaseException:
             was_driven = record.status not in RESTS
@@ -277,16 +277,6 @@ class Drivers:
         config = self._services.config
         return min(config.poll * 2.0 ** self._unfit[id], config.lease)
 
-    def fitting(self, loaded: Loaded) -> WorkflowDefinition:
-        """The workflow with which the instance can go on, or `DefinitionChangedError`."""
-        record = loaded.record
-        candidates = self._registry.versions(record.workflow, record.version)
-        found = [differences(d, loaded.instance, record.intent) for d in candidates]
-        for definition, different in zip(candidates, found, strict=True):
-            if not different:
-                return definition
-        raise DefinitionChangedError(record.id, record.workflow, found[0])
-
     def _adopting(
         self, definition: WorkflowDefinition, loaded: Loaded, happened: Sequence[Event]
     ) -> list[Event]:
@@ -313,6 +303,16 @@ class Drivers:
         again = asyncio.create_task(self.take_over(id, self.left_behind))
         self._claims.add(again)
         again.add_done_callback(self._claimed)
+
+    async def free(self, id: str) -> None:
+        """Give a lease back whose holder is gone, if there is one, and do nothing else."""
+        leases = self._services.leases
+        owner, asked_at = leases.new_owner(), leases.asked_at()
+        record = await self._services.storage.claim(id, owner=owner, lease=leases.seconds)
+        if record is not None:
+            held = leases.hold(id, owner, asked_at)
+            held.seen = record.last_signal
+            await self._give_back(held)
 
     async def _give_back(self, held: HeldLease, *, wake: float | None = None) -> None:
         await self._services.leases.give_back(held, wake=wake)

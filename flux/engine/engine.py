@@ -320,7 +320,9 @@ class FluxEngine:
         """
         if not isinstance(before, datetime) or before.tzinfo is None:
             raise ValueError(f"purge(before={before!r}): give an aware datetime")
-        ended = WorkflowFilter(status=status or tuple(ENDED)).statuses
+        ended = WorkflowFilter(status=tuple(ENDED) if status is None else status).statuses
+        if not ended:
+            return 0
         for name in ended:
             if not WorkflowStatus(name).is_ended:
                 raise ValueError(f"purge(status={name!r}): only ended instances are deleted")

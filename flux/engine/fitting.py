@@ -1,13 +1,32 @@
 """Whether what was done of an instance fits a workflow whose code has changed. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import orjson
+from attrs import frozen
 
-from flux.definition.workflow import ShapeOfStep, WorkflowDefinition
-from flux.engine.compensation import owed_steps
+from flux.definition.registry import Registry
+from flux.definition.workflow import WorkflowDefinition
+from flux.errors import DefinitionChangedError
 from flux.state.instance import Instance
 from flux.state.status import Direction
+
+
+def fitting(
+    registry: Registry, instance: Instance, intent: Sequence[str] = ()
+) -> WorkflowDefinition:
+    """The workflow with which the instance goes on.
+
+    Its own version where it is registered, otherwise the newest whose shape fits;
+    `DefinitionChangedError` if none fits, `UnknownWorkflowError` if there is none.
+    """
+    name = instance.origin.workflow
+    candidates = registry.versions(name, instance.version)
+    found = [differences(candidate, instance, intent) for candidate in candidates]
+    for candidate, different in zip(candidates, found, strict=True):
+        if not different:
+            return candidate
+    raise DefinitionChangedError(instance.id, name, found[0])
 
 
 def differences(
@@ -16,50 +35,68 @@ def differences(
     """Why the instance cannot go on with this workflow; empty if it can.
 
     Forward, all that was begun must be as it was, with nothing new before it; what comes later may
-    be anything. A rollback needs only the steps that are to be undone.
+    be anything. What is to be undone, now or should a step fail, must keep its compensator.
     """
     if definition.shape_text == instance.shape:
         return []
-    if instance.head.direction is Direction.BACK and not instance.head.status.is_ended:
-        return list(_missing(definition, owed_steps(instance)))
-    begun = dict.fromkeys((*instance.current, *intent))
-    known = {row[0]: ShapeOfStep._make(row) for row in orjson.loads(instance.shape)}
-    now = {step.name: step for step in definition.shape}
-    return [
-        problem
-        for name in begun
-        if name in known
-        for problem in _of_step(known[name], now.get(name), begun)
-    ]
+    was = {row[0]: _Step(*row) for row in orjson.loads(instance.shape)}
+    back = instance.head.direction is Direction.BACK and not instance.head.status.is_ended
+    problems = list(_not_undone(definition, was, instance, also_current=back))
+    if not back:
+        problems += _not_as_begun(definition, was, dict.fromkeys((*instance.current, *intent)))
+    return problems
 
 
-def _missing(definition: WorkflowDefinition, names: Sequence[str]) -> Iterator[str]:
-    for name in names:
+@frozen
+class _Step:
+    name: str
+    kind: str
+    commit: bool
+    after: Sequence[str]
+    has_compensator: bool
+
+
+def _not_undone(
+    definition: WorkflowDefinition,
+    was: Mapping[str, _Step],
+    instance: Instance,
+    *,
+    also_current: bool,
+) -> Iterator[str]:
+    owed = (e for e in instance.executions.values() if e.is_owed and (also_current or e.replaced))
+    for name in dict.fromkeys(execution.step for execution in owed):
+        if name not in was or not was[name].has_compensator:
+            continue
         if name not in definition:
             yield f"step {name!r} is to be undone and is no longer there"
+        elif definition.step(name).compensate is None:
+            yield f"step {name!r} is to be undone and has no compensator any more"
 
 
-def _of_step(
-    was: ShapeOfStep, now: ShapeOfStep | None, begun: Sequence[str] | dict[str, None]
+def _not_as_begun(
+    definition: WorkflowDefinition, was: Mapping[str, _Step], begun: Collection[str]
 ) -> Iterator[str]:
-    if now is None:
-        yield f"step {was.name!r} was begun and is no longer there (removed, or renamed)"
-        return
-    if now.kind != was.kind:
-        yield f"step {was.name!r} was begun as a {was.kind} and is a {now.kind} now"
-    if now.commit != was.commit:
-        yield f"step {was.name!r} was begun with commit={was.commit} and has commit={now.commit}"
-    if set(now.after) == set(was.after):
-        return
-    new = [name for name in now.after if name not in begun]
+    for name in begun:
+        if name not in was:
+            continue
+        if name not in definition:
+            yield f"step {name!r} was begun and is no longer there (removed, or renamed)"
+            continue
+        step, before = definition.step(name), was[name]
+        if step.kind != before.kind:
+            yield f"step {name!r} was begun as a {before.kind} and is a {step.kind} now"
+        if step.commit != before.commit:
+            yield f"step {name!r} was begun with commit={before.commit}, now it is {step.commit}"
+        if set(step.after) != set(before.after):
+            yield _moved(name, before.after, step.after, begun)
+
+
+def _moved(name: str, before: Sequence[str], now: Sequence[str], begun: Collection[str]) -> str:
+    new = [source for source in now if source not in begun]
     if new:
-        yield f"step {new[0]!r} is new before step {was.name!r}, which was begun"
-    else:
-        yield (
-            f"step {was.name!r} was begun after {_named(was.after)} "
-            f"and comes after {_named(now.after)} now"
-        )
+        return f"step {new[0]!r} is new before step {name!r}, which was begun"
+    return f"step {name!r} was begun after {_named(before)} and comes after {_named(now)} now"
 
 
-def _named(names: Sequence[str]) -> str:
+def _named(names: Iterable[str]) -> str:
     return " and ".join(map(repr, names)) or "nothing"

@@ -11,6 +11,7 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.engine import steering
 from flux.engine.diagnosis import Diagnosis, diagnosis
 from flux.engine.drivers import Drivers, Happened
+from flux.engine.fitting import fitting
 from flux.engine.journal import first_record
 from flux.engine.loading import Loaded, load, result_of
 from flux.engine.loop import Driver, driven_here
@@ -188,7 +189,9 @@ class Running:
                     raise InvalidTransitionError(id, loaded.status, "delete", fits)
                 if await self._services.storage.delete(id, revision=loaded.record.revision):
                     return
-                await self._drivers.wait(watch)
+                await self._drivers.free(id)
+                if await self._is_leased(id):
+                    await self._drivers.wait(watch)
         raise EngineClosedError("delete")
 
     async def purge(self, filter: WorkflowFilter) -> int:
@@ -207,7 +210,9 @@ class Running:
         loaded = await load(self._services.storage, id)
         signals = await self._services.storage.signals(id)
         try:
-            definition: WorkflowDefinition | None = self._drivers.fitting(loaded)
+            definition: WorkflowDefinition | None = fitting(
+                self._registry, loaded.instance, loaded.record.intent
+            )
             unfit: str | None = None
         except (DefinitionChangedError, UnknownWorkflowError) as error:
             definition, unfit = None, str(error)
@@ -293,6 +298,10 @@ class Running:
         loaded = await load(self._services.storage, id)
         definition = self._registry.known(loaded.record.workflow, loaded.record.version)
         return result_of(definition, loaded.instance, loaded.record.intent)
+
+    async def _is_leased(self, id: str) -> bool:
+        loaded = await load(self._services.storage, id, history=False)
+        return loaded.record.lease_until is not None
 
     async def _exists(self, id: str) -> bool:
         return await self._services.storage.load(id, history=False) is not None

@@ -104,7 +104,7 @@ def _deadline_exceeded(instance: Instance, event: events.DeadlineExceeded) -> Ch
 
 
 def _definition_adopted(instance: Instance, event: events.DefinitionAdopted) -> Change:
-    return Change(evolve(instance.head, shape=event.shape))
+    return Change(evolve(instance.head, shape=event.shape, version=event.version))
 
 
 def _turned_back(
@@ -112,8 +112,10 @@ def _turned_back(
 ) -> Change:
     """Nothing forward follows: what was begun or waits has failed, the first cause is kept."""
     head = instance.head
+    stood = head.status in (WorkflowStatus.SUSPENDED, WorkflowStatus.PAUSED, WorkflowStatus.PARKED)
     turned = evolve(
         head,
+        status=move(head.status, WorkflowStatus.RUNNING) if stood else head.status,
         direction=Direction.BACK,
         error=head.error or error,
         reason=None,
@@ -524,6 +526,7 @@ def _ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
         undated=head.undated,
         inbox_read=head.inbox_read,
         shape=head.shape,
+        version=head.version,
     )
 
 

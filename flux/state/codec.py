@@ -92,6 +92,7 @@ def encode_head(head: Head) -> bytes:
         document["inbox_read"] = head.inbox_read
     if head.shape is not None:
         document["shape"] = orjson.Fragment(head.shape)
+        document["version"] = head.version
     return orjson.dumps(document)
 
 
@@ -111,6 +112,7 @@ def decode_head(text: bytes, *, status: str, **columns: Any) -> Head:
         undated=document.get("undated", False),
         inbox_read=document.get("inbox_read", 0),
         shape=orjson.dumps(document["shape"]) if "shape" in document else None,
+        version=document.get("version"),
         **columns,
     )
 

@@ -36,7 +36,7 @@ class Head:
 
     `cancelling` is set once a cancel was heeded. `undated` says that a person let the instance go
     on, so that its deadline no longer counts. All signals up to `inbox_read` are consumed. `shape`
-    is that of the workflow at hand if it is not the one of the origin.
+    and `version` are those of the workflow at hand if they are not the ones of the origin.
     """
 
     status: WorkflowStatus
@@ -52,6 +52,7 @@ class Head:
     undated: bool = False
     inbox_read: int = 0
     shape: bytes | None = None
+    version: str | None = None
 
 
 @frozen
@@ -105,6 +106,11 @@ class Instance:
     def shape(self) -> bytes:
         """The shape of the workflow with which it was last driven."""
         return self.head.shape or self.origin.shape
+
+    @property
+    def version(self) -> str:
+        """The version of the workflow with which it was last driven."""
+        return self.head.version or self.origin.version
 
     def receive(self, signals: Iterable[Received], seen: int) -> None:
         """Take in what was read of the inbox, up to the signal of number `seen`."""

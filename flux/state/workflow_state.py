@@ -113,7 +113,7 @@ def workflow_state(
     return WorkflowState(
         id=origin.id,
         name=origin.workflow,
-        version=origin.version,
+        version=instance.version,
         status=head.status,
         input=typed_input(orjson.loads(origin.input)),
         data=typed_data(orjson.loads(orjson.dumps(instance.data))),

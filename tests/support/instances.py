@@ -126,7 +126,8 @@ heads = whole(
     cancelling=st.none() | st.sampled_from(Cancelling),
     undated=st.booleans(),
     inbox_read=counts,
-    shape=st.none() | shapes.map(orjson.dumps),
+    shape=shapes.map(orjson.dumps),
+    version=names,
 )
 origins = whole(
     Origin,
