@@ -20,7 +20,7 @@ from flux.definition.step import (
     WaitOptions,
     is_async,
 )
-from flux.definition.wait import OnTimeout, Wait, sleep, wait
+from flux.definition.wait import OnTimeout, Wait, declared_sleep, declared_wait
 from flux.definition.workflow import (
     InputValidator,
     WorkflowDefinition,
@@ -218,13 +218,13 @@ class Workflow:
         As with `flux.wait`; options: `when`, `after`, `description`.
         """
         _refuse_unknown(options, WaitOptions.__annotations__, "wait")
-        waits = wait(name if signal is None else signal, timeout, on_timeout, default)
+        waits = declared_wait(name if signal is None else signal, timeout, on_timeout, default)
         return self._add_wait(name, "wait", waits, options)
 
     def sleep(self, name: str, duration: Duration, **options: Unpack[WaitOptions]) -> Self:
         """Add a step that only sleeps, seconds or a `timedelta`; options as for `wait`."""
         _refuse_unknown(options, WaitOptions.__annotations__, "sleep")
-        return self._add_wait(name, "sleep", sleep(duration), options)
+        return self._add_wait(name, "sleep", declared_sleep(duration), options)
 
     def build(self) -> WorkflowDefinition:
         """The finished workflow; `DefinitionError` with all its problems if it makes no sense."""

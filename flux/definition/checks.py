@@ -10,6 +10,7 @@ import attrs
 
 from flux.definition.graph import find_cycle
 from flux.definition.policy import retry_policy, seconds
+from flux.definition.wait import bounded
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import listing
 
@@ -58,7 +59,9 @@ def correlation_problems(
     correlate_by: object, input_type: type | None, *, unique: object, deadline: object
 ) -> Iterator[str]:
     """What is wrong with how instances are found, and with how long they may take."""
-    yield from _timeout_problems("deadline", deadline)
+    if deadline is not None:
+        refused = list(_refusal("deadline", bounded, deadline))
+        yield from refused or _timeout_problems("deadline", deadline)
     if not isinstance(unique, bool):
         yield f"unique is True or False, not {unique!r}"
     keys = (correlate_by,) if isinstance(correlate_by, str) else correlate_by

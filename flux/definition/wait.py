@@ -33,11 +33,6 @@ class Wait:
     on_timeout: OnTimeout = "fail"
     default: Any = field(default=None, repr=False)
 
-    def __attrs_post_init__(self) -> None:
-        made = _made.get()
-        if made is not None:
-            made.append(self)
-
     def __await__(self) -> NoReturn:
         raise TypeError("a wait is not awaited; write `return wait(...)`")
 
@@ -56,24 +51,43 @@ def wait(
     After `timeout` (seconds or a `timedelta`; None waits for ever) the step fails with a
     `WaitTimeoutError`, or with `on_timeout="continue"` goes on with `default` as its output.
     """
-    if on_timeout not in get_args(OnTimeout):
-        raise ValueError(f"on_timeout is 'fail' or 'continue', not {on_timeout!r}")
-    if default is not None and on_timeout == "fail":
-        raise ValueError("a default is the output after a timeout with on_timeout='continue'")
-    limit = None if timeout is None else _limit(timeout)
-    return Wait(signal_name(signal), seconds=limit, on_timeout=on_timeout, default=default)
+    return _noted(declared_wait(signal, timeout, on_timeout, default))
 
 
 def sleep(duration: Duration) -> Wait:
     """Let the step sleep for so many seconds, or a `timedelta`; its output is None."""
-    return Wait(None, seconds=_limit(duration), on_timeout="continue")
+    return _noted(declared_sleep(duration))
 
 
 def sleep_until(time: datetime) -> Wait:
     """Let the step sleep until this time, an aware `datetime`; its output is None."""
     if not isinstance(time, datetime) or time.tzinfo is None:
         raise ValueError(f"sleep_until({time!r}): give an aware datetime, such as one in UTC")
-    return Wait(None, until=time.astimezone(UTC), on_timeout="continue")
+    return _noted(Wait(None, until=time.astimezone(UTC), on_timeout="continue"))
+
+
+def declared_wait(
+    signal: str, timeout: Duration | None, on_timeout: OnTimeout, default: Any
+) -> Wait:
+    """A wait that no handler has made."""
+    if on_timeout not in get_args(OnTimeout):
+        raise ValueError(f"on_timeout is 'fail' or 'continue', not {on_timeout!r}")
+    if default is not None and on_timeout == "fail":
+        raise ValueError("a default is the output after a timeout with on_timeout='continue'")
+    limit = None if timeout is None else bounded(timeout)
+    return Wait(signal_name(signal), seconds=limit, on_timeout=on_timeout, default=default)
+
+
+def declared_sleep(duration: Duration) -> Wait:
+    """A sleep that no handler has made."""
+    return Wait(None, seconds=bounded(duration), on_timeout="continue")
+
+
+def _noted(wait: Wait) -> Wait:
+    made = _made.get()
+    if made is not None:
+        made.append(wait)
+    return wait
 
 
 def signal_name(name: object) -> str:
@@ -85,7 +99,8 @@ def signal_name(name: object) -> str:
     return name
 
 
-def _limit(duration: Duration) -> float:
+def bounded(duration: Duration) -> float:
+    """A duration in seconds that a date can be put off by; `ValueError` for more than a century."""
     limit = seconds(duration)
     if limit > _LONGEST:
         raise ValueError(f"{duration!r} is more than a century; a timeout of None waits for ever")

@@ -11,7 +11,7 @@ from attrs import Factory, frozen
 
 from flux.clock import Clock
 from flux.definition.step import StepDefinition, is_async
-from flux.definition.wait import begin_waits, returned_wait
+from flux.definition.wait import Wait, begin_waits, returned_wait
 from flux.engine import waiting
 from flux.engine.context import WorkflowContext
 from flux.engine.data import LazyData
@@ -129,7 +129,7 @@ class Attempts:
         self._heartbeat.begins(ctx, f"{ctx.id}: {what}")
         try:
             answer = step.when(ctx)
-            if inspect.isawaitable(answer):
+            if inspect.isawaitable(answer) and not isinstance(answer, Wait):
                 answer = await self._within(answer, ctx, what, timeout)
         finally:
             self._heartbeat.ends(ctx)
@@ -150,7 +150,8 @@ class Attempts:
         if awaited:
             return await self._within(function(ctx), ctx, what, timeout)
         value = await self._in_thread(function, ctx, what, timeout)
-        if inspect.isawaitable(value):
+        # A wait has an `__await__` only to say that it is not awaited.
+        if inspect.isawaitable(value) and not isinstance(value, Wait):
             value = await self._within(value, ctx, what, timeout)
         return value
 

@@ -67,7 +67,8 @@ class Drivers:
 
     def driving(self, id: str) -> Driver | None:
         """The driver of an instance, if this engine drives it."""
-        return self._drivers.get(id)
+        driver = self._drivers.get(id)
+        return None if driver is None or driver.has_ended else driver
 
     def start(self, driver: Driver) -> None:
         """Let a driver go, in a task of its own."""
@@ -118,7 +119,7 @@ class Drivers:
 
     def signal(self, id: str) -> bool:
         """There may be a signal for this instance; whether this engine drives it."""
-        driver = self._drivers.get(id)
+        driver = self.driving(id)
         if driver is not None:
             driver.watcher.tell()
         return driver is not None
@@ -177,7 +178,7 @@ class Drivers:
 
     def lose(self, id: str) -> None:
         """Another process has taken the instance over: stop driving it."""
-        driver = self._drivers.get(id)
+        driver = self.driving(id)
         if driver is not None:
             self._services.logger.warning("instance.lost", extra={"instance": id})
             self._cancel(driver)

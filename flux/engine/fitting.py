@@ -86,7 +86,8 @@ def _not_as_begun(
         if step.kind != before.kind:
             yield f"step {name!r} was begun as a {before.kind} and is a {step.kind} now"
         if step.commit != before.commit:
-            yield f"step {name!r} was begun with commit={before.commit}, now it is {step.commit}"
+            was_commit, is_commit = f"commit={before.commit}", f"commit={step.commit}"
+            yield f"step {name!r} was begun with {was_commit} and has {is_commit}"
         if set(step.after) != set(before.after):
             yield _moved(name, before.after, step.after, begun)
 

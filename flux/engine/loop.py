@@ -77,6 +77,8 @@ class Driver:
         self.definition = definition
         self.instance = instance
         self.is_at_rest = False
+        self.has_ended = False
+        """Whether it drives no more, although its task may not have been cleared away."""
         self.is_cancelled = False
         """Set by whoever cancels the driver's task; else a cancellation is the handler's own."""
         self.due_in: float | None = None
@@ -123,6 +125,7 @@ class Driver:
                 "instance.stopped", extra={"instance": self.instance.id}
             )
         finally:
+            self.has_ended = True
             self.watcher.close()
             self._journal.drop_lease()
             if self.error is not None and not self.first_save.done():
@@ -325,6 +328,8 @@ class Driver:
         await self._journal.before_call(None)
         attempted = await self._call(step, step.verify, ctx, step.timeout)
         policy = self._policy(step.retries)
+        if ctx.was_interrupted and attempted.ended is AttemptEnd.CANCELLED:
+            return
         for event in outcome.after_verification(
             step, execution, attempted, policy=policy, at=self._now()
         ):

@@ -171,7 +171,7 @@ def _afresh(compensation: Compensation) -> Compensation:
 
 
 def _restarted(instance: Instance, event: events.InstanceRestarted) -> Change:
-    set_aside = (evolve(instance.executions[n], replaced=True) for n in event.replaced)
+    set_aside = (_set_aside(instance.executions[number]) for number in event.replaced)
     head = evolve(
         _moved(WorkflowStatus.RUNNING)(instance, event).head,
         direction=Direction.FORWARD,
@@ -183,6 +183,12 @@ def _restarted(instance: Instance, event: events.InstanceRestarted) -> Change:
         undated=True,
     )
     return Change(head, tuple(set_aside), refold=True)
+
+
+def _set_aside(execution: Execution) -> Execution:
+    # A step that waits has acted; should it not be reached again, it is to be undone.
+    waits = execution.status is StepStatus.SUSPENDED
+    return evolve(execution, replaced=True, outcome=Outcome.UNKNOWN if waits else execution.outcome)
 
 
 def _steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
