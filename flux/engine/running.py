@@ -8,7 +8,7 @@ from attrs import frozen
 from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
-from flux.engine import steering
+from flux.engine import steering, waiting
 from flux.engine.diagnosis import Diagnosis, diagnosis
 from flux.engine.drivers import Drivers, Happened
 from flux.engine.fitting import fitting
@@ -154,7 +154,11 @@ class Running:
         self._registry.of_instance(loaded.record.workflow, loaded.record.version)
         if loaded.status in steering.RESUMED:
             return await self.steer("resume", id, steering.resumed, or_wait=True)
-        return await self.until_rest(id, verb="resume")
+        will_pause = await self._will_pause(loaded)
+        result = await self.until_rest(id, verb="resume", is_due=will_pause)
+        if will_pause and result.status is WorkflowStatus.PAUSED:
+            return await self.steer("resume", id, steering.resumed, or_wait=True)
+        return result
 
     async def steer(
         self, verb: str, id: str, decision: steering.Decision, *, or_wait: bool = False
@@ -298,6 +302,14 @@ class Running:
         loaded = await load(self._services.storage, id)
         definition = self._registry.known(loaded.record.workflow, loaded.record.version)
         return result_of(definition, loaded.instance, loaded.record.intent)
+
+    async def _will_pause(self, loaded: Loaded) -> bool:
+        """Whether a request to pause was acknowledged and not heeded yet."""
+        instance = loaded.instance
+        if loaded.record.last_signal <= instance.seen:
+            return False
+        signals = await self._services.storage.signals(instance.id, after=instance.seen)
+        return any(s.signal.name == waiting.PAUSE and s.consumed_by is None for s in signals)
 
     async def _is_leased(self, id: str) -> bool:
         loaded = await load(self._services.storage, id, history=False)
