@@ -49,6 +49,7 @@ FluxError
     └── UniqueKeyTakenError    ValueError     a live instance holds the key
 """
 
+import re
 import traceback
 from collections.abc import Iterable
 
@@ -383,9 +384,9 @@ class StorageURLError(StorageError, ValueError):
     """The URL names no storage."""
 
     def __init__(self, url: str, why: str) -> None:
-        self.url = url
+        self.url = _without_password(url)
         super().__init__(
-            f"{url!r} is no storage: {why}; write memory:, sqlite:///path or redis://host:port/db"
+            f"{self.url!r} is no storage: {why}; write memory:, sqlite:///path or redis://host:port/db"
         )
 
 
@@ -578,6 +579,10 @@ def _causes(error: BaseException) -> list[BaseException]:
 def _cause(error: BaseException) -> BaseException | None:
     hidden = error.__suppress_context__
     return error.__cause__ or (None if hidden else error.__context__)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//***@", url)
 
 
 def listing(names: Iterable[object]) -> str:

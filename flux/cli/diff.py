@@ -88,7 +88,7 @@ async def _tell_all(storage: WorkflowStorage, registry: Registry, *, as_json: bo
     finally:
         await storage.close()
     if not as_json:
-        click.echo(f"{looked_at} live instances, {misfits} of them cannot go on")
+        click.echo(f"live instances: {looked_at}; cannot go on: {misfits}")
     return misfits
 
 

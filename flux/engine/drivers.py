@@ -117,11 +117,14 @@ class Drivers:
         """Seconds until the first is due of the instances that this engine may drive."""
         return await self._services.storage.next_due(workflows=self._registry.names)
 
-    def signal(self, id: str) -> bool:
-        """There may be a signal for this instance; whether this engine drives it."""
+    def signal(self, id: str, *, is_due: bool) -> bool:
+        """There may be a signal for this instance; whether this engine drives it.
+
+        `is_due` says that there is one, and that it came when the instance was at rest.
+        """
         driver = self.driving(id)
         if driver is not None:
-            driver.watcher.tell()
+            driver.watcher.tell(is_sure=is_due)
         return driver is not None
 
     def tell(self, id: str) -> None:

@@ -56,7 +56,9 @@ class Journal:
         self.instance = instance
         self.intent: tuple[str, ...] = ()
         self.unread = unread
-        """Whether there may be signals in the inbox that were not read."""
+        """Whether there are signals in the inbox that were not read."""
+        self.hinted = False
+        """Whether there may be some: a reason to look, no more."""
         self._services = services
         self._owner = owner
         self._revision = revision
@@ -84,9 +86,14 @@ class Journal:
         if self._facts is not None:
             self._untold.pop()
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the inbox is to be read before anything else is done."""
+        return self.unread or self.hinted
+
     async def read_inbox(self) -> None:
         """Read the signals that have come since the inbox was last read."""
-        self.unread = False
+        self.unread = self.hinted = False
         try:
             signals = await self._patiently(
                 lambda: self._services.storage.signals(self.instance.id, after=self.instance.seen)

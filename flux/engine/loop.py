@@ -167,7 +167,7 @@ class Driver:
     async def _next(self) -> plan.Action:
         """The next action that needs a save; what needs none happens on the way to it."""
         while True:
-            if self._journal.unread:
+            if self._journal.is_stale:
                 await self._journal.read_inbox()
             action: plan.Action | None = self._plan.decide(self.instance, self._now())
             if isinstance(action, plan.Ask):
@@ -282,7 +282,7 @@ class Driver:
     async def _is_called_off(self, action: plan.Action) -> bool:
         """Wait out the back-off, if there is one; whether something else is to be done instead."""
         while not self._services.stopping.is_set():
-            if self._journal.unread:
+            if self._journal.is_stale:
                 self.watcher.told.clear()
                 await self._journal.read_inbox()
             if self.instance.inbox and waiting.first_request(self.instance) is not None:

@@ -154,6 +154,7 @@ class Running:
         self._registry.of_instance(loaded.record.workflow, loaded.record.version)
         if loaded.status in steering.RESUMED:
             return await self.steer("resume", id, steering.resumed, or_wait=True)
+        await self._check_fits(loaded)
         will_pause = await self._will_pause(loaded)
         result = await self.until_rest(id, verb="resume", is_due=will_pause)
         if will_pause and result.status is WorkflowStatus.PAUSED:
@@ -255,7 +256,7 @@ class Running:
 
     def _told(self, notice: Notice) -> None:
         """Something has changed in an instance, here or elsewhere."""
-        if self._drivers.signal(notice.id):
+        if self._drivers.signal(notice.id, is_due=notice.is_due):
             return
         self._drivers.tell(notice.id)
         if notice.is_due:
@@ -303,6 +304,14 @@ class Running:
         definition = self._registry.known(loaded.record.workflow, loaded.record.version)
         return result_of(definition, loaded.instance, loaded.record.intent)
 
+    async def _check_fits(self, loaded: Loaded) -> None:
+        """`DefinitionChangedError` if this engine cannot drive the instance."""
+        record, shape = loaded.record, loaded.instance.shape
+        known = self._registry.versions(record.workflow, loaded.instance.version)
+        if all(definition.shape_text != shape for definition in known):
+            whole = await load(self._services.storage, record.id)
+            fitting(self._registry, whole.instance, whole.record.intent)
+
     async def _will_pause(self, loaded: Loaded) -> bool:
         """Whether a request to pause was acknowledged and not heeded yet."""
         instance = loaded.instance
@@ -330,6 +339,9 @@ class Running:
     async def _take_free(self, id: str, *, is_due: bool) -> Driver | None:
         loaded = await load(self._services.storage, id, history=False)
         record = loaded.record
+        # Not left to the claim: the finder may have found out before, and left it for later.
+        if is_due and self._registry.knows(record.workflow):
+            await self._check_fits(loaded)
         waits = record.wake_at is not None and not (is_due or self._is_due(record))
         # A process that only sends signals need not know the workflow: others drive it.
         if waits or self._drivers.room <= 0 or not self._registry.knows(record.workflow):

@@ -41,9 +41,10 @@ class Watcher:
         """The handler with this context is about to be called; None when it has ended."""
         self._ctx = ctx
 
-    def tell(self) -> None:
-        """There may be a signal in the inbox."""
-        self._journal.unread = True
+    def tell(self, *, is_sure: bool) -> None:
+        """There is a signal in the inbox that came to an instance at rest; or there may be one."""
+        self._journal.hinted = True
+        self._journal.unread |= is_sure
         self.told.set()
         if self._ctx is None:
             return  # the driver reads the inbox before it calls the next handler

@@ -222,7 +222,7 @@ async def test_labels_that_are_no_text(engine: FluxEngine, labels: Any) -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("orders.db", "the schemes known here are memory, sqlite"),
+        ("orders.db", "the schemes known here are memory, redis, rediss, sqlite"),
         ("", "the schemes known here are"),
         ("postgres://localhost/orders", "the schemes known here are"),
         ("sqlite:orders.db", "sqlite: is followed by three slashes and a path"),
