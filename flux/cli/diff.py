@@ -11,9 +11,10 @@ from flux.cli.options import StorageFailedError, app_option, storage_option
 from flux.clock import SystemClock
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
-from flux.engine.fitting import differences
+from flux.engine.fitting import fitting
 from flux.engine.loading import Loaded, load
 from flux.errors import (
+    DefinitionChangedError,
     FluxError,
     InstanceNotFoundError,
     StateFormatError,
@@ -133,10 +134,10 @@ async def _verdict(
 
 def _why_not(registry: Registry, loaded: Loaded) -> Sequence[str]:
     """What an engine that claimed the instance would complain of; empty if it would drive it."""
-    record = loaded.record
     try:
-        candidates = registry.versions(record.workflow, record.version)
-    except UnknownWorkflowError:
-        return [f"the app has no workflow {record.workflow!r}"]
-    found = [differences(one, loaded.instance, record.intent) for one in candidates]
-    return [] if [] in found else found[0]
+        fitting(registry, loaded.instance, loaded.record.intent)
+    except UnknownWorkflowError as unknown:
+        return [f"the app has no workflow {unknown.workflow!r}"]
+    except DefinitionChangedError as changed:
+        return changed.differences
+    return ()

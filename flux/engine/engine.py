@@ -16,10 +16,11 @@ from flux.definition.builder import Workflow
 from flux.definition.correlation import own_labels
 from flux.definition.policy import Duration, seconds
 from flux.definition.registry import Registry
-from flux.definition.wait import RESERVED, signal_name
+from flux.definition.wait import signal_name
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import steering, waiting
 from flux.engine.addressing import Address
+from flux.engine.arguments import checked_id, checked_labels, checked_reason, checked_storage
 from flux.engine.attempt import Attempts
 from flux.engine.diagnosis import Diagnosis
 from flux.engine.heartbeat import Heartbeat
@@ -77,7 +78,9 @@ class FluxEngine:
         clock: Clock | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        self._storage = open_storage(storage) if isinstance(storage, str) else _checked(storage)
+        self._storage = (
+            open_storage(storage) if isinstance(storage, str) else checked_storage(storage)
+        )
         self._config = config or FluxConfig()
         self._clock = clock or SystemClock()
         self._logger = self._config.logger or logging.getLogger("flux")
@@ -231,7 +234,7 @@ class FluxEngine:
         Its deadlines run on; `resume` lets it go on. `InstanceEndedError` if it has ended,
         `InvalidTransitionError` in a rollback or when it is parked.
         """
-        payload = waiting.pause_payload(reason=_checked_reason(reason))
+        payload = waiting.pause_payload(reason=checked_reason(reason))
         receipt = await self._request(id, waiting.PAUSE, payload, "pause", _IS_NOT_PAUSED)
         if receipt.number is None and receipt.status != WorkflowStatus.PAUSED:
             raise steering.refused(id, WorkflowStatus(receipt.status), "pause")
@@ -246,7 +249,7 @@ class FluxEngine:
         grace to end. `InstanceEndedError` if it has ended; one that is rolled back already stays
         as it is.
         """
-        payload = waiting.cancel_payload(rollback=rollback, reason=_checked_reason(reason))
+        payload = waiting.cancel_payload(rollback=rollback, reason=checked_reason(reason))
         await self._request(id, waiting.CANCEL, payload, "be cancelled", _IS_NOT_CANCELLED)
         return await self.get(id)
 
@@ -408,9 +411,9 @@ class FluxEngine:
         text = json_text(definition.plain_input({} if input is None else input), "input")
         instance = new_instance(
             definition,
-            id=_checked_id(id),
+            id=checked_id(id),
             input=text,
-            labels=_checked_labels(labels),
+            labels=checked_labels(labels),
             at=self._clock.now(),
         )
         begun = await opened.begin(definition, instance, is_own_id=id is None)
@@ -428,36 +431,3 @@ class FluxEngine:
 
     async def _steer(self, verb: str, id: str, decision: steering.Decision) -> FluxResult:
         return await self._opened(verb).steer(verb, id, decision)
-
-
-def _checked(storage: WorkflowStorage) -> WorkflowStorage:
-    if not hasattr(storage, "claim_due"):
-        raise TypeError(
-            f"{storage!r} is no storage; give a URL such as 'sqlite:///orders.db', "
-            "or a WorkflowStorage such as SQLiteStorage(path)"
-        )
-    return storage
-
-
-def _checked_id(id: str | None) -> str:
-    if id is None:
-        return str(uuid_utils.uuid7())
-    if not isinstance(id, str) or not id or not id.isprintable():
-        raise ValueError(f"{id!r} is no id; an id is printable text that is not empty")
-    return id
-
-
-def _checked_reason(reason: str | None) -> str | None:
-    if reason is not None and not isinstance(reason, str):
-        raise ValueError(f"{reason!r} is no reason; it is text")
-    return reason
-
-
-def _checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
-    given = dict(labels or {})
-    for name, value in given.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise ValueError(f"the label {name!r}: {value!r} is not text; labels are str to str")
-        if name.startswith(RESERVED):
-            raise ValueError(f"the label {name!r}: {RESERVED!r} is reserved for the engine")
-    return given

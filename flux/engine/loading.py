@@ -11,8 +11,8 @@ from flux.definition.correlation import correlation_labels, own_labels
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import FluxError, InstanceNotFoundError, StateUnreadableError
 from flux.result import FluxResult
-from flux.state.changes import first_head
 from flux.state.codec import decode_execution, decode_head, decode_origin
+from flux.state.heads import first_head
 from flux.state.instance import Instance, Origin
 from flux.state.status import WorkflowStatus
 from flux.state.strict_json import json_text

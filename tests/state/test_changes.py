@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from flux import StoredError, WorkflowStatus, events
 from flux.errors import IllegalMoveError
 from flux.events import AttemptEnd, DataChanges, Event
-from flux.state.changes import change, first_head
+from flux.state.changes import change
+from flux.state.heads import first_head
 from flux.state.instance import Instance, Origin
 from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus
 

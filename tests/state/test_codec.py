@@ -32,7 +32,7 @@ def test_origin_comes_back(origin: Origin) -> None:
     """The text and the columns of the record give the origin again."""
     columns = {
         name: getattr(origin, name)
-        for name in ("id", "workflow", "version", "created_at", "labels")
+        for name in ("id", "workflow", "version", "created_at", "labels", "unique_key")
     }
     assert codec.decode_origin(codec.encode_origin(origin), **columns) == origin
 

@@ -15,7 +15,7 @@ suspended -> running paused failed rolling_back cancelled
 paused -> running suspended failed rolling_back cancelled
 rolling_back -> rolled_back rollback_failed cancelled parked
 rollback_failed -> rolling_back
-parked -> running rolling_back cancelled
+parked -> running rolling_back failed cancelled
 failed -> running
 completed -> running
 rolled_back -> running

@@ -1,0 +1,75 @@
+"""How a change makes the next head of an instance. Pure."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from attrs import evolve
+
+from flux.events import Event
+from flux.state.execution import Execution
+from flux.state.instance import Change, Head, Instance
+from flux.state.status import Direction, WorkflowStatus, move
+
+
+def first_head(at: datetime) -> Head:
+    """The head of an instance to which nothing has happened."""
+    return Head(
+        status=WorkflowStatus.PENDING,
+        direction=Direction.FORWARD,
+        run=1,
+        ticks=0,
+        recoveries=0,
+        error=None,
+        reason=None,
+        updated_at=at,
+        ended_at=None,
+    )
+
+
+def moved(status: WorkflowStatus) -> Callable[[Instance, Event], Change]:
+    """A change that only moves an instance to this status, if the table allows it."""
+
+    def moved(instance: Instance, event: Event) -> Change:
+        head = evolve(
+            instance.head,
+            status=move(instance.head.status, status),
+            updated_at=event.at,
+            ended_at=event.at if status.is_ended else None,
+        )
+        return Change(head)
+
+    return moved
+
+
+def ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
+    """The head one tick later; without `recoveries`, since something has ended, they are over."""
+    # Constructed, not evolved: this is on the way of every step.
+    head = instance.head
+    return Head(
+        status=head.status,
+        direction=head.direction,
+        run=head.run,
+        ticks=head.ticks + 1,
+        recoveries=recoveries,
+        error=head.error,
+        reason=head.reason,
+        updated_at=event.at,
+        ended_at=head.ended_at,
+        cancelling=head.cancelling,
+        undated=head.undated,
+        inbox_read=head.inbox_read,
+        shape=head.shape,
+        version=head.version,
+    )
+
+
+def consuming(
+    instance: Instance,
+    head: Head,
+    number: int,
+    taker: str,
+    executions: tuple[Execution, ...] = (),
+) -> Change:
+    """A change to this head by an event that consumes the signal of this number."""
+    read = evolve(head, inbox_read=instance.read_without(number))
+    return Change(read, executions, consumed={number: taker})

@@ -1,0 +1,223 @@
+"""What events make of steps on the way forward. Pure."""
+
+from attrs import evolve
+
+from flux import events
+from flux.events import AttemptEnd, Event, StepEvent
+from flux.state.execution import KEPT_ATTEMPTS, Attempt, Execution
+from flux.state.heads import consuming, ticked
+from flux.state.instance import Change, Head, Instance
+from flux.state.instance_changes import NOT_WAITING
+from flux.state.status import (
+    Direction,
+    Outcome,
+    StepStatus,
+)
+
+
+def completed(instance: Instance, event: events.StepCompleted) -> Change:
+    head = ticked(instance, event)
+    known = instance.current.get(event.step)
+    if known is not None and known.status is StepStatus.SUSPENDED:
+        return _waited(known, event, head)
+    # Constructed, not evolved: this is on the way of every step.
+    execution = Execution(
+        number=head.ticks if known is None else known.number,
+        step=event.step,
+        status=StepStatus.COMPLETED,
+        place=head.ticks if known is None else known.place,
+        generation=instance.generation(event.step) if known is None else known.generation,
+        run=head.run,
+        outcome=Outcome.COMPLETED,
+        attempts=event.attempt,
+        failures=0 if known is None else known.failures,
+        started_at=event.started_at if known is None else known.started_at,
+        ended_at=event.at,
+        output=event.output,
+        changes=event.changes,
+        finished=head.ticks,
+        folded=head.ticks,
+        failed_attempts=() if known is None else known.failed_attempts,
+    )
+    return Change(head, (execution,), event.changes)
+
+
+def _waited(known: Execution, event: events.StepCompleted, head: Head) -> Change:
+    """A suspended step is done: what it changed in the data was saved when it was suspended."""
+    waited = evolve(
+        known,
+        status=StepStatus.COMPLETED,
+        outcome=Outcome.COMPLETED,
+        waiting=None,
+        ended_at=event.at,
+        output=event.output,
+        finished=head.ticks,
+    )
+    return Change(head, (waited,))
+
+
+def suspended(instance: Instance, event: events.StepSuspended) -> Change:
+    head = ticked(instance, event)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    suspended = evolve(
+        known,
+        status=StepStatus.SUSPENDED,
+        run=head.run,
+        verifying=False,
+        attempts=event.attempt,
+        started_at=known.started_at or event.started_at,
+        retry_at=None,
+        waiting=event.waiting,
+        suspended_at=event.at,
+        changes=event.changes,
+        folded=head.ticks,
+    )
+    return Change(head, (suspended,), event.changes)
+
+
+def signal_taken(instance: Instance, event: events.SignalTaken) -> Change:
+    return consuming(instance, instance.head, event.received.number, event.step)
+
+
+def unchanged(instance: Instance, event: Event) -> Change:
+    return Change(instance.head)
+
+
+def reached(instance: Instance, event: events.StepReached) -> Change:
+    head = ticked(instance, event, recoveries=instance.head.recoveries)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    return Change(head, (evolve(known, asked=True),))
+
+
+def skipped(instance: Instance, event: events.StepSkipped) -> Change:
+    head = ticked(instance, event)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    return Change(head, (evolve(known, status=StepStatus.SKIPPED, ended_at=event.at),))
+
+
+def replayed(instance: Instance, event: events.StepReplayed) -> Change:
+    head = ticked(instance, event, recoveries=instance.head.recoveries)
+    past = instance.executions[event.number]
+    replayed = evolve(past, replaced=False, run=head.run, place=head.ticks, folded=head.ticks)
+    return Change(head, (*_untried(instance, event.step), replayed), past.changes)
+
+
+def reopened(instance: Instance, event: events.StepReopened) -> Change:
+    head = ticked(instance, event, recoveries=instance.head.recoveries)
+    reopened = evolve(
+        instance.executions[event.number],
+        replaced=False,
+        run=head.run,
+        place=head.ticks,
+        status=StepStatus.RUNNING,
+        asked=False,
+        verifying=event.verify,
+        exhausted=False,
+        failures=0,
+        verifications=0,
+        retry_at=None,
+        ended_at=None,
+        **NOT_WAITING,
+    )
+    return Change(head, (*_untried(instance, event.step), reopened))
+
+
+def _untried(instance: Instance, step: str) -> tuple[Execution, ...]:
+    """An entry whose predicate raised: it gives way to what was done in an earlier run."""
+    untried = instance.current.get(step)
+    return () if untried is None else (evolve(untried, replaced=True),)
+
+
+def attempt_failed(instance: Instance, event: events.AttemptFailed) -> Change:
+    head = ticked(instance, event, recoveries=instance.head.recoveries)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    interrupted = event.ended is AttemptEnd.INTERRUPTED
+    failed = evolve(
+        known,
+        status=StepStatus.RUNNING,
+        outcome=_outcome(known, event.ended),
+        verifying=event.verify,
+        exhausted=event.is_last,
+        verifications=0,
+        attempts=event.attempt,
+        failures=known.failures + (0 if interrupted else 1),
+        started_at=known.started_at or event.started_at,
+        retry_at=event.retry_at,
+        error=event.error,
+        failed_attempts=_with_attempt(known, event),
+    )
+    return Change(head, (failed,))
+
+
+def failed(instance: Instance, event: events.StepFailed) -> Change:
+    head = evolve(ticked(instance, event), direction=Direction.BACK, error=event.error)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    suspended = known.status is StepStatus.SUSPENDED
+    failed = evolve(
+        known,
+        status=StepStatus.FAILED,
+        # A step that waits has acted, in a way that nobody knows.
+        outcome=Outcome.UNKNOWN if suspended else known.outcome,
+        verifying=False,
+        retry_at=None,
+        started_at=known.started_at or event.started_at,
+        ended_at=event.at,
+        error=event.error,
+    )
+    if event.attempt is not None:
+        failed = evolve(
+            failed,
+            outcome=_outcome(known, event.ended),
+            attempts=event.attempt,
+            failures=known.failures + (0 if event.ended is AttemptEnd.INTERRUPTED else 1),
+            failed_attempts=_with_attempt(known, event),
+        )
+    return Change(head, (failed,))
+
+
+def verify_failed(instance: Instance, event: events.VerifyFailed) -> Change:
+    head = ticked(instance, event, recoveries=instance.head.recoveries)
+    known = instance.current[event.step]
+    failed = evolve(
+        known,
+        verifications=known.verifications + 1,
+        retry_at=event.retry_at,
+        error=event.error,
+    )
+    return Change(head, (failed,))
+
+
+def cleared(instance: Instance, event: events.StepCleared) -> Change:
+    head = ticked(instance, event, recoveries=instance.head.recoveries)
+    known = instance.current[event.step]
+    cleared = evolve(known, verifying=False, outcome=None, retry_at=event.retry_at)
+    return Change(head, (cleared,))
+
+
+def _new(instance: Instance, event: StepEvent, head: Head) -> Execution:
+    return Execution(
+        number=head.ticks,
+        step=event.step,
+        status=StepStatus.RUNNING,
+        place=head.ticks,
+        generation=instance.generation(event.step),
+        run=head.run,
+    )
+
+
+def _outcome(known: Execution, ended: AttemptEnd) -> Outcome | None:
+    # Once unknown, an outcome stays so until the step completes or a verifier clears it.
+    return Outcome.UNKNOWN if ended.may_have_acted else known.outcome
+
+
+def _with_attempt(
+    known: Execution, event: events.AttemptFailed | events.StepFailed
+) -> tuple[Attempt, ...]:
+    attempt = Attempt(
+        number=event.attempt or 0,
+        started_at=event.started_at or event.at,
+        ended_at=event.at,
+        ended=event.ended,
+        error=event.error,
+    )
+    return (*known.failed_attempts, attempt)[-KEPT_ATTEMPTS:]
