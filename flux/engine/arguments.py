@@ -5,11 +5,13 @@ from collections.abc import Mapping
 import uuid_utils
 
 from flux.definition.wait import RESERVED
-from flux.storage import WorkflowStorage
+from flux.storage import WorkflowStorage, open_storage
 
 
-def checked_storage(storage: WorkflowStorage) -> WorkflowStorage:
-    """The storage given, or `TypeError`."""
+def checked_storage(storage: str | WorkflowStorage) -> WorkflowStorage:
+    """The storage given, or that of the URL given; `TypeError` for what is neither."""
+    if isinstance(storage, str):
+        return open_storage(storage)
     if not hasattr(storage, "claim_due"):
         raise TypeError(
             f"{storage!r} is no storage; give a URL such as 'sqlite:///orders.db', "

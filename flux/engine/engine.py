@@ -49,7 +49,6 @@ from flux.storage import (
     WorkflowFilter,
     WorkflowStorage,
     WorkflowSummary,
-    open_storage,
 )
 
 AnyWorkflow = Workflow | WorkflowDefinition | str
@@ -78,9 +77,7 @@ class FluxEngine:
         clock: Clock | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        self._storage = (
-            open_storage(storage) if isinstance(storage, str) else checked_storage(storage)
-        )
+        self._storage = checked_storage(storage)
         self._config = config or FluxConfig()
         self._clock = clock or SystemClock()
         self._logger = self._config.logger or logging.getLogger("flux")

@@ -247,6 +247,9 @@ class Running:
                 raise SignalConflictError(id, str(signal.signal_id), receipt.earlier.name)
         elif receipt.number is not None:
             self._told(Notice(id, is_due=WorkflowStatus(receipt.status).is_rest))
+            # One in a long back-off, which has no lease, is due now as well.
+            if self._drivers.driving(id) is None:
+                self._finder.look()
         elif WorkflowStatus(receipt.status).is_ended:
             raise InstanceEndedError(id, receipt.status, verb)
         return receipt
