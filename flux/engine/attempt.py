@@ -78,7 +78,7 @@ class Attempts:
         begin_waits()
         awaited = step.is_async if function is step.handler else is_async(function)
         if awaited:
-            self._heartbeat.begins(ctx, f"{ctx.id}: {ctx.step}")
+            self._heartbeat.begins(ctx)
         try:
             value = await self._call(function, awaited, ctx, timeout)
         except asyncio.CancelledError:
@@ -126,7 +126,7 @@ class Attempts:
         assert step.when is not None
         what = f"the predicate of step {step.name!r}"
         began = self._clock.monotonic()
-        self._heartbeat.begins(ctx, f"{ctx.id}: {what}")
+        self._heartbeat.begins(ctx)
         try:
             answer = step.when(ctx)
             if inspect.isawaitable(answer) and not isinstance(answer, Wait):

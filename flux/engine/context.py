@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from threading import Event as Flag
 from typing import Any
 
 import orjson
@@ -49,7 +48,7 @@ class WorkflowContext:
         self._clock = clock
         self._shared = shared
         self._base = data
-        self._flag = Flag()
+        self._cancelled = False
         self._interrupt: Callable[[], object] | None = None
         self.was_interrupted = False
         """Whether the handler was cancelled because its instance is to go no further."""
@@ -123,11 +122,11 @@ class WorkflowContext:
 
     def cancelled(self) -> bool:
         """Whether the handler is told to end: its result will be dropped."""
-        return self._flag.is_set()
+        return self._cancelled
 
     def cancel(self) -> None:
         """Tell the handler to end; for the engine."""
-        self._flag.set()
+        self._cancelled = True
 
     def interrupt(self) -> None:
         """Cancel the handler, or tell it to end if it runs in a thread; for the engine."""

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 
+from flux.engine.context import WorkflowContext
+
 
 class Heartbeat:
     """Ticks in the loop; a gap of more than `longest` seconds between two ticks is logged.
@@ -15,18 +17,17 @@ class Heartbeat:
         self.longest = longest
         self._logger = logger
         self._loop = asyncio.get_running_loop()
-        self._running: dict[object, tuple[str, float]] = {}
-        self._ended: list[str] = []
+        self._running: dict[WorkflowContext, float] = {}
+        self._ended: list[WorkflowContext] = []
 
-    def begins(self, handler: object, what: str) -> None:
-        """This handler is called now, in the loop."""
-        self._running[handler] = what, self._loop.time()
+    def begins(self, ctx: WorkflowContext) -> None:
+        """The handler with this context is called now, in the loop."""
+        self._running[ctx] = self._loop.time()
 
-    def ends(self, handler: object) -> None:
+    def ends(self, ctx: WorkflowContext) -> None:
         """It has returned or raised."""
-        what, began = self._running.pop(handler)
-        if self._loop.time() - began > self.longest:
-            self._ended.append(what)
+        if self._loop.time() - self._running.pop(ctx) > self.longest:
+            self._ended.append(ctx)
 
     async def run(self) -> None:
         """Tick for ever, by the loop's own clock."""
@@ -40,8 +41,8 @@ class Heartbeat:
             last = now
 
     def _tell(self, now: float, seconds: float) -> None:
-        running = (what for what, began in self._running.values() if now - began > self.longest)
-        suspects = [*self._ended, *running]
+        running = (ctx for ctx, began in self._running.items() if now - began > self.longest)
+        suspects = [f"{ctx.id}: {ctx.step}" for ctx in (*self._ended, *running)]
         self._logger.warning(
             "loop.blocked", extra={"seconds": round(seconds, 3), "steps": suspects}
         )

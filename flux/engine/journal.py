@@ -10,7 +10,12 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.engine.lease import HeldLease
 from flux.engine.services import Services
 from flux.engine.waiting import received
-from flux.errors import StaleInstanceError, UnseenSignalsError
+from flux.errors import (
+    StaleInstanceError,
+    StorageBusyError,
+    StorageUnavailableError,
+    UnseenSignalsError,
+)
 from flux.events import Event, InstanceFacts, StepFacts
 from flux.state.changes import change
 from flux.state.codec import encode_execution, encode_head, encode_origin
@@ -124,7 +129,8 @@ class Journal:
             return False
         self._revision += 1
         self._changed.clear()
-        self._consumed.clear()
+        if self._consumed:
+            self._consumed = {}
         self.intent = terms.intent
         if terms.goes_on:
             self._extend_lease(asked_at)
@@ -152,6 +158,15 @@ class Journal:
         if self._held is not None:
             await self._services.leases.give_back(self._held, wake=wake)
 
+    async def _save(self, checkpoint: Checkpoint) -> int:
+        save = self._services.storage.save
+        try:
+            return await save(checkpoint)
+        except (StorageUnavailableError, StorageBusyError) as error:
+            return await self._services.patiently(
+                lambda: save(checkpoint), instance=checkpoint.id, failed=error
+            )
+
     async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
         return await self._services.patiently(act, instance=self.instance.id)
 
@@ -175,11 +190,11 @@ class Journal:
             lease=terms.lease,
             wake=terms.wake,
             entries=entries,
-            consumed=dict(self._consumed),
+            consumed=self._consumed,
             seen=self.instance.seen,
         )
         try:
-            last = await self._patiently(lambda: self._services.storage.save(checkpoint))
+            last = await self._save(checkpoint)
         except UnseenSignalsError:
             self.unread = True
             if self._held is not None:

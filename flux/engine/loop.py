@@ -87,6 +87,7 @@ class Driver:
         self.first_save: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the driver counts no more, although its handler may go on."""
+        self._has_deadline = instance.deadline is not None
         self._before_end: Head | None = None
         self._services = services
         self._plan = plan.Plan(definition, services.config.lease)
@@ -176,17 +177,16 @@ class Driver:
                 action = self._reopen(action.step, action.execution)
             if action is None:
                 continue
+            if isinstance(action, plan.ACTS):
+                return action
             if isinstance(action, plan.Finish):
                 self._end(action.status)
                 return action
-            happens = list(self._at_once(action))
-            if not happens:
-                return action
-            for event in happens:
+            for event in list(self._at_once(action)):
                 self._apply(event)
 
     def _at_once(self, action: plan.Action) -> Iterator[Event]:
-        """What an action comes to that nobody has to be called for; nothing for the others."""
+        """What an action comes to that nobody has to be called for."""
         at = self._now()
         match action:
             case plan.Replay(step, past):
@@ -287,7 +287,7 @@ class Driver:
                 await self._journal.read_inbox()
             if self.instance.inbox and waiting.first_request(self.instance) is not None:
                 return True
-            if plan.is_late(self.instance, self._now()):
+            if self._has_deadline and plan.is_late(self.instance, self._now()):
                 return True
             pause = self._pause_before(action)
             if pause <= 0:

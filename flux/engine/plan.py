@@ -154,13 +154,14 @@ class Plan:
     def decide(self, instance: Instance, now: datetime) -> Action:
         """What happens next."""
         status = instance.head.status
-        if status.is_ended or status is WorkflowStatus.ROLLBACK_FAILED:
+        stands = status is not WorkflowStatus.RUNNING and status.is_rest
+        if stands and (status.is_ended or status is WorkflowStatus.ROLLBACK_FAILED):
             return Finish(status)
         if instance.inbox and (request := waiting.first_request(instance)) is not None:
             return Heed(request)
         if is_late(instance, now):
             return MissDeadline()
-        if status.is_rest and status is not WorkflowStatus.SUSPENDED:
+        if stands and status is not WorkflowStatus.SUSPENDED:
             return Finish(status, _deadline(instance))
         if instance.head.direction is Direction.BACK:
             return self._back(instance, now)
@@ -256,6 +257,8 @@ class Plan:
 
 def is_late(instance: Instance, now: datetime) -> bool:
     """Whether the instance goes forward past its deadline."""
+    if instance.origin.deadline is None:
+        return False
     deadline = _deadline(instance)
     return deadline is not None and deadline <= now
 
@@ -266,3 +269,7 @@ def _deadline(instance: Instance) -> datetime | None:
 
 def _earlier(first: datetime | None, second: datetime | None) -> datetime | None:
     return min((time for time in (first, second) if time is not None), default=None)
+
+
+ACTS = (Run, Verify, Undo, Pause)
+"""What the driver saves, and then does."""

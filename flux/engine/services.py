@@ -14,7 +14,7 @@ from flux.engine.heartbeat import Heartbeat
 from flux.engine.lease import Leases
 from flux.engine.shared import SharedStorage
 from flux.engine.threads import Threads
-from flux.errors import StorageBusyError, StorageUnavailableError
+from flux.errors import StorageBusyError, StorageError, StorageUnavailableError
 from flux.observe.observers import Observers
 from flux.storage import WorkflowStorage
 
@@ -50,22 +50,32 @@ class Services:
             for task in tasks:
                 task.cancel()
 
-    async def patiently(self, act: Callable[[], Awaitable[T]], *, instance: str) -> T:
+    async def patiently(
+        self,
+        act: Callable[[], Awaitable[T]],
+        *,
+        instance: str,
+        failed: StorageError | None = None,
+    ) -> T:
         """Do `act`, a call of the storage that may be repeated, once the storage can be reached.
 
-        It is tried again, and that is logged, for as long as the engine is patient.
+        It is tried again, and that is logged, for as long as the engine is patient. `failed` is
+        the error of a first try that was made already.
         """
         gives_up_at = self.clock.monotonic() + self.config.storage_patience
         pause = _FIRST_PAUSE
         while True:
-            try:
-                return await act()
-            except (StorageUnavailableError, StorageBusyError) as error:
-                left = gives_up_at - self.clock.monotonic()
-                if left <= 0 or self.stopping.is_set():
-                    raise
-                told = {"instance": instance, "retry_in": pause, "gives_up_in": left}
-                self.logger.warning("storage.unavailable", extra={**told, "why": str(error)})
+            if failed is None:
+                try:
+                    return await act()
+                except (StorageUnavailableError, StorageBusyError) as error:
+                    failed = error
+            left = gives_up_at - self.clock.monotonic()
+            if left <= 0 or self.stopping.is_set():
+                raise failed
+            told = {"instance": instance, "retry_in": pause, "gives_up_in": left}
+            self.logger.warning("storage.unavailable", extra={**told, "why": str(failed)})
+            failed = None
             await self.sleep(min(pause, left))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
