@@ -246,6 +246,7 @@ class Drivers:
             if stored is None:
                 raise InstanceNotFoundError(record.id)
             loaded = Loaded(stored_instance(record, stored[1]), record)
+            held.seen = loaded.instance.seen
             definition = fitting(self._registry, loaded.instance, record.intent)
             so_far = self._adopting(definition, loaded, happened(definition, loaded))
         except BaseException:
