@@ -47,8 +47,8 @@ class BlockingEngine:
     """A `FluxEngine` whose verbs block; use it with `with`, or call `init` and `close`.
 
     Any thread may call it, many at once; a thread that runs an event loop may not. Ctrl-C, or
-    whatever else interrupts a verb that waits, leaves the instance as it is. An engine does not
-    go through a fork: open it in the process that uses it.
+    whatever else interrupts a verb that waits, leaves the instance as it is. An open engine does
+    not go through a fork: open it after the fork, in the process that uses it.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class _LoopThread:
         if self.is_a_parents:
             raise RuntimeError(
                 f"{verb}: this engine was opened before a fork, in process {self._pid}; "
-                "make and open a BlockingEngine in each process"
+                "let each process open an engine of its own, after the fork"
             )
 
     def wait(

@@ -328,6 +328,15 @@ class Notices(Protocol):
 
 
 @runtime_checkable
+class TimeKeeper(Protocol):
+    """What a storage with a server offers: the time by which all that share it agree."""
+
+    async def time(self) -> datetime:
+        """The server's time: an aware `datetime` in UTC."""
+        ...
+
+
+@runtime_checkable
 class SharedValues(Protocol):
     """What a storage may also offer: values that all workflows share, as JSON texts by key.
 

@@ -190,7 +190,9 @@ class Attempts:
             value, error = await job.finished
         except asyncio.CancelledError:
             ctx.cancel()
-            self._threads.withdraw(job)
+            if not self._threads.withdraw(job):
+                # Nobody waits for it any more; another thread takes the place of its thread.
+                self._threads.abandon(job, what)
             raise
         if error is not None:
             raise error

@@ -9,7 +9,9 @@ from attrs import frozen
 
 from flux.definition.correlation import correlation_of
 from flux.definition.workflow import WorkflowDefinition
+from flux.engine.compensation import owed
 from flux.engine.waiting import REQUESTS
+from flux.errors import listing
 from flux.state.instance import Instance
 from flux.state.status import Direction, StepStatus, WorkflowStatus
 from flux.storage import Record, StoredSignal
@@ -145,8 +147,10 @@ def _because(
 def _tried_again(instance: Instance, now: datetime) -> str | None:
     for execution in instance.history():
         again = execution.compensation or execution
+        what = "" if again is execution else "the undoing of "
         if again.retry_at is not None and again.retry_at > now:
-            return f"step {execution.step!r} failed ({again.error}), next try at {again.retry_at}"
+            told = f"{what}step {execution.step!r} failed ({again.error})"
+            return f"{told}, next try at {again.retry_at}"
     return None
 
 
@@ -168,8 +172,9 @@ def _comes_next(
     if status in _A_PERSON:
         return _A_PERSON[status]
     if instance.head.direction is Direction.BACK:
-        left = sum(execution.is_owed for execution in instance.executions.values())
-        return f"the rollback goes on ({left} steps are not undone yet)"
+        left = owed(definition, instance) if definition is not None else []
+        names = [instance.executions[number].step for number in reversed(left)]
+        return f"the rollback goes on; still to undo: {listing(names)}"
     if waits:
         return f"step {waits[0].step!r} goes on when that comes"
     steps = definition.order if definition is not None else ()

@@ -11,10 +11,12 @@ from attrs import Factory, define, frozen
 from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
-from flux.engine.fitting import fitting
+from flux.engine import waiting
+from flux.engine.fitting import fitting, undoing
 from flux.engine.lease import HeldLease
 from flux.engine.loading import Loaded, load, stored_instance
 from flux.engine.loop import Driver
+from flux.engine.plan import is_late
 from flux.engine.recovery import recovered
 from flux.engine.services import Services
 from flux.errors import DefinitionChangedError, InstanceNotFoundError, UnknownWorkflowError
@@ -133,7 +135,9 @@ class Drivers:
         if watch is not None:
             watch.changed.set()
 
-    def left_behind(self, definition: WorkflowDefinition, loaded: Loaded) -> list[Event]:
+    def left_behind(
+        self, definition: WorkflowDefinition, loaded: Loaded, *, called_off: bool = False
+    ) -> list[Event]:
         """What has happened to an instance that another driver left in whatever state."""
         at = self._services.clock.now()
         if loaded.status is WorkflowStatus.PENDING:
@@ -144,6 +148,7 @@ class Drivers:
             loaded.record.intent,
             max_recoveries=self._services.config.max_recoveries,
             at=at,
+            called_off=called_off,
         )
 
     async def wait_for_change(self, seconds: float) -> None:
@@ -247,8 +252,10 @@ class Drivers:
                 raise InstanceNotFoundError(record.id)
             loaded = Loaded(stored_instance(record, stored[1]), record)
             held.seen = loaded.instance.seen
-            definition = fitting(self._registry, loaded.instance, record.intent)
-            so_far = self._adopting(definition, loaded, happened(definition, loaded))
+            definition, goes_on = await self._fitting(loaded)
+            so_far = list(happened(definition, loaded))
+            if goes_on:
+                so_far = self._adopting(definition, loaded, so_far)
         except BaseException:
             was_driven = record.status not in RESTS
             held.seen = record.last_signal
@@ -280,7 +287,32 @@ class Drivers:
         """
         self._unfit[id] += 1
         config = self._services.config
-        return min(config.poll * 2.0 ** self._unfit[id], config.lease)
+        return min(config.poll * 2.0 ** min(self._unfit[id], 16), config.lease)
+
+    async def _fitting(self, loaded: Loaded) -> tuple[WorkflowDefinition, bool]:
+        """The workflow that drives the instance, and whether it can go on in its direction.
+
+        What does not fit may still be cancelled, or end at its deadline: for that it need only be
+        undone.
+        """
+        instance, intent = loaded.instance, loaded.record.intent
+        try:
+            return fitting(self._registry, instance, intent), True
+        except DefinitionChangedError:
+            late = is_late(instance, self._services.clock.now())
+            rollback = True if late else await self._cancel_asked_for(loaded)
+            if rollback is None:
+                raise
+            return undoing(self._registry, instance, rollback=rollback), False
+
+    async def _cancel_asked_for(self, loaded: Loaded) -> bool | None:
+        """Whether the cancel in the inbox, if there is one, wants a rollback."""
+        if loaded.record.last_signal <= loaded.instance.seen:
+            return None
+        signals = await self._services.storage.signals(loaded.record.id, after=loaded.instance.seen)
+        asked = (r for r in waiting.received(signals) if r.name == waiting.CANCEL)
+        request = next(asked, None)
+        return None if request is None else waiting.read(request)[0]
 
     def _adopting(
         self, definition: WorkflowDefinition, loaded: Loaded, happened: Sequence[Event]
@@ -305,7 +337,8 @@ class Drivers:
         self._cancel(driver)
         self._leave(driver)
         driver.drop_lease()
-        again = asyncio.create_task(self.take_over(id, self.left_behind))
+        called_off = partial(self.left_behind, called_off=True)
+        again = asyncio.create_task(self.take_over(id, called_off))
         self._claims.add(again)
         again.add_done_callback(self._claimed)
 

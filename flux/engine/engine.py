@@ -30,6 +30,7 @@ from flux.engine.loop import Driver
 from flux.engine.running import Running
 from flux.engine.services import Services
 from flux.engine.shared import SharedStorage
+from flux.engine.shared_time import SharedTime
 from flux.engine.threads import Threads
 from flux.errors import (
     EngineClosedError,
@@ -46,6 +47,7 @@ from flux.state.workflow_state import WorkflowState
 from flux.storage import (
     Signal,
     SignalReceipt,
+    TimeKeeper,
     WorkflowFilter,
     WorkflowStorage,
     WorkflowSummary,
@@ -79,7 +81,7 @@ class FluxEngine:
     ) -> None:
         self._storage = checked_storage(storage)
         self._config = config or FluxConfig()
-        self._clock = clock or SystemClock()
+        self._host_clock = self._clock = clock or SystemClock()
         self._logger = self._config.logger or logging.getLogger("flux")
         self._registry = Registry()
         for workflow in workflows:
@@ -110,8 +112,13 @@ class FluxEngine:
         """Open the storage and begin to look for what is due. An open engine stays as it is."""
         async with self._changing:
             if self._open is None:
-                await self._storage.init(self._clock)
-                await self._observers.start()
+                await self._storage.init(self._host_clock)
+                try:
+                    await self._set_clock()
+                    await self._observers.start()
+                except BaseException:
+                    await self._storage.close()
+                    raise
                 self._open = Running(self._services(), self._registry)
 
     async def close(self) -> None:
@@ -195,7 +202,9 @@ class FluxEngine:
         receipt = await opened.send(id, signal, verb="take a signal", idle=_TAKES_NO_SIGNAL)
         if receipt.number is None:
             raise steering.refused(id, WorkflowStatus(receipt.status), "take a signal")
-        return await opened.until_rest(id, verb="signal", is_due=True) if wait else None
+        if not wait:
+            return None
+        return await opened.until_rest(id, verb="signal", is_due=receipt.earlier is None)
 
     async def deliver(
         self,
@@ -247,6 +256,8 @@ class FluxEngine:
         as it is.
         """
         payload = waiting.cancel_payload(rollback=rollback, reason=checked_reason(reason))
+        if await self._opened("be cancelled").is_parked_in_rollback(id):
+            return await self.get(id)
         await self._request(id, waiting.CANCEL, payload, "be cancelled", _IS_NOT_CANCELLED)
         return await self.get(id)
 
@@ -347,6 +358,12 @@ class FluxEngine:
     ) -> SignalReceipt:
         request = Signal(name=name, payload=payload, sent_at=self._clock.now())
         return await self._opened(verb).send(id, request, verb=verb, idle=idle)
+
+    async def _set_clock(self) -> None:
+        if isinstance(self._storage, TimeKeeper):
+            shared = SharedTime(self._host_clock, self._storage)
+            await shared.set()
+            self._clock = shared
 
     async def _close(self) -> None:
         async with self._changing:

@@ -1,6 +1,6 @@
 """Whether what was done of an instance fits a workflow whose code has changed. Pure."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import orjson
 from attrs import frozen
@@ -20,13 +20,17 @@ def fitting(
     Its own version where it is registered, otherwise the newest whose shape fits;
     `DefinitionChangedError` if none fits, `UnknownWorkflowError` if there is none.
     """
-    name = instance.origin.workflow
-    candidates = registry.versions(name, instance.version)
-    found = [differences(candidate, instance, intent) for candidate in candidates]
-    for candidate, different in zip(candidates, found, strict=True):
-        if not different:
-            return candidate
-    raise DefinitionChangedError(instance.id, name, found[0])
+    return _first(registry, instance, lambda known: differences(known, instance, intent))
+
+
+def undoing(registry: Registry, instance: Instance, *, rollback: bool) -> WorkflowDefinition:
+    """The workflow with which the instance can end, though it may not fit to go forward.
+
+    Without a `rollback` any will do. Errors as for `fitting`.
+    """
+    return _first(
+        registry, instance, lambda known: _differences_back(known, instance) if rollback else []
+    )
 
 
 def differences(
@@ -39,12 +43,33 @@ def differences(
     """
     if definition.shape_text == instance.shape:
         return []
-    was = {row[0]: _Step(*row) for row in orjson.loads(instance.shape)}
-    back = instance.head.direction is Direction.BACK and not instance.head.status.is_ended
-    problems = list(_not_undone(definition, was, instance, also_current=back))
-    if not back:
-        problems += _not_as_begun(definition, was, dict.fromkeys((*instance.current, *intent)))
-    return problems
+    if instance.head.direction is Direction.BACK and not instance.head.status.is_ended:
+        return _differences_back(definition, instance)
+    was = _remembered(instance)
+    begun = dict.fromkeys((*instance.current, *intent))
+    owed = (e.step for e in instance.executions.values() if e.is_owed and e.replaced)
+    return [*_not_undone(definition, was, owed), *_not_as_begun(definition, was, begun)]
+
+
+def _differences_back(definition: WorkflowDefinition, instance: Instance) -> list[str]:
+    owed = (e.step for e in instance.executions.values() if e.is_owed)
+    return list(_not_undone(definition, _remembered(instance), owed))
+
+
+def _first(
+    registry: Registry, instance: Instance, differ: Callable[[WorkflowDefinition], list[str]]
+) -> WorkflowDefinition:
+    name = instance.origin.workflow
+    candidates = registry.versions(name, instance.version)
+    found = [differ(candidate) for candidate in candidates]
+    for candidate, different in zip(candidates, found, strict=True):
+        if not different:
+            return candidate
+    raise DefinitionChangedError(instance.id, name, found[0])
+
+
+def _remembered(instance: Instance) -> "dict[str, _Step]":
+    return {row[0]: _Step(*row) for row in orjson.loads(instance.shape)}
 
 
 @frozen
@@ -53,23 +78,20 @@ class _Step:
     kind: str
     commit: bool
     after: Sequence[str]
-    has_compensator: bool
+    has_compensator: bool | None
+    """None: it was stored when this was not remembered yet."""
 
 
 def _not_undone(
-    definition: WorkflowDefinition,
-    was: Mapping[str, _Step],
-    instance: Instance,
-    *,
-    also_current: bool,
+    definition: WorkflowDefinition, was: Mapping[str, _Step], owed: Iterable[str]
 ) -> Iterator[str]:
-    owed = (e for e in instance.executions.values() if e.is_owed and (also_current or e.replaced))
-    for name in dict.fromkeys(execution.step for execution in owed):
-        if name not in was or not was[name].has_compensator:
+    for name in dict.fromkeys(owed):
+        had_one = was[name].has_compensator if name in was else False
+        if had_one is False:
             continue
         if name not in definition:
             yield f"step {name!r} is to be undone and is no longer there"
-        elif definition.step(name).compensate is None:
+        elif had_one and definition.step(name).compensate is None:
             yield f"step {name!r} is to be undone and has no compensator any more"
 
 

@@ -138,14 +138,22 @@ class Journal:
         await self._let_others_move()
         return True
 
-    async def before_call(self, event: Event | None) -> None:
-        """Make sure, right before a handler is called, that the instance is still ours."""
-        if self._held is None:
+    async def ensure_lease(self) -> bool:
+        """Make sure that the instance is still ours; whether that needed no asking.
+
+        `StaleInstanceError` if it is another's.
+        """
+        held = self._held
+        if held is None:
             raise StaleInstanceError(self.instance.id, self._revision)
-        if not self._services.leases.is_sure(self._held):
-            held = self._held
-            await self._patiently(lambda: self._services.leases.ensure(held))
-        if event is not None and self._facts is not None:
+        if self._services.leases.is_sure(held):
+            return True
+        await self._patiently(lambda: self._services.leases.ensure(held))
+        return False
+
+    def before_call(self, event: Event) -> None:
+        """Tell the observers that a handler is about to be called."""
+        if self._facts is not None:
             self._services.observers.tell(self._facts, event)
 
     def drop_lease(self) -> None:

@@ -280,7 +280,10 @@ class Driver:
                 await self._undo(step, execution)
 
     async def _is_called_off(self, action: plan.Action) -> bool:
-        """Wait out the back-off, if there is one; whether something else is to be done instead."""
+        """Wait out the back-off, if there is one; whether something else is to be done instead.
+
+        Nothing is awaited between the last look, at the inbox and at the lease, and the call.
+        """
         while not self._services.stopping.is_set():
             if self._journal.is_stale:
                 self.watcher.told.clear()
@@ -290,10 +293,11 @@ class Driver:
             if self._has_deadline and plan.is_late(self.instance, self._now()):
                 return True
             pause = self._pause_before(action)
-            if pause <= 0:
+            if pause > 0:
+                await self._services.sleep(pause, or_until=self.watcher.told)
+                self.watcher.told.clear()
+            elif await self._journal.ensure_lease():
                 return False
-            await self._services.sleep(pause, or_until=self.watcher.told)
-            self.watcher.told.clear()
         return True
 
     def _keep_answer(self, action: plan.Action) -> None:
@@ -305,7 +309,7 @@ class Driver:
     async def _run(self, step: StepDefinition, execution: Execution | None) -> None:
         ctx = self._context(step, execution)
         self.watcher.runs(ctx)
-        await self._journal.before_call(
+        self._journal.before_call(
             events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt)
         )
         attempted = await self._call(step, step.handler, ctx, step.timeout)
@@ -325,7 +329,6 @@ class Driver:
         assert step.verify is not None
         ctx = self._context(step, execution, attempt=execution.attempts)
         self.watcher.runs(ctx)
-        await self._journal.before_call(None)
         attempted = await self._call(step, step.verify, ctx, step.timeout)
         policy = self._policy(step.retries)
         if ctx.was_interrupted and attempted.ended is AttemptEnd.CANCELLED:
@@ -346,7 +349,7 @@ class Driver:
             shared=self._services.shared,
             attempt=attempt,
         )
-        await self._journal.before_call(
+        self._journal.before_call(
             events.CompensationStarted(
                 at=self._now(), step=step.name, number=execution.number, attempt=attempt
             )

@@ -247,32 +247,38 @@ def after_compensation(
 
 
 def after_interruption(
-    step: StepDefinition,
+    name: str,
+    step: StepDefinition | None,
     execution: Execution | None,
     *,
     at: datetime,
     retry_at: datetime | None = None,
+    called_off: bool = False,
 ) -> Event:
-    """What it means that the driver which had saved the intent to run this step is gone."""
+    """What it means that the driver which had saved the intent to run this step is gone.
+
+    `called_off` says that it is gone since the instance goes no further. `step` is None if the code
+    at hand has lost it, as it may where the instance is only undone.
+    """
+    at_most_once = step is not None and step.at_most_once
     attempt = next_attempt(execution)
     error = StoredError(
         type=OutcomeUnknownError.__name__,
-        message=f"attempt {attempt} of step {step.name!r} was interrupted; "
-        "whether it acted is unknown",
+        message=f"attempt {attempt} of step {name!r} was interrupted; whether it acted is unknown",
     )
-    if step.at_most_once and step.verify is None:
+    if step is not None and at_most_once and step.verify is None and not called_off:
         return events.StepFailed(
-            at=at, step=step.name, error=error, attempt=attempt, ended=AttemptEnd.INTERRUPTED
+            at=at, step=name, error=error, attempt=attempt, ended=AttemptEnd.INTERRUPTED
         )
     return events.AttemptFailed(
         at=at,
-        step=step.name,
+        step=name,
         started_at=at,
         attempt=attempt,
         ended=AttemptEnd.INTERRUPTED,
         error=error,
         retry_at=retry_at,
-        verify=step.at_most_once,
+        verify=at_most_once,
     )
 
 

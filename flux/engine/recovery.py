@@ -23,10 +23,12 @@ def recovered(
     *,
     max_recoveries: int,
     at: datetime,
+    called_off: bool = False,
 ) -> list[Event]:
     """What a saved intent, whose driver is gone, says to the next driver. Pure.
 
-    Without an intent nothing was going on: the lease was given back, and nothing has happened.
+    `called_off` says that the driver was left since its handler ignored a cancel. Without an intent
+    nothing was going on: the lease was given back, and nothing has happened.
     """
     if not intent:
         return []
@@ -37,7 +39,9 @@ def recovered(
     retry_at = at + timedelta(seconds=pause) if pause else None
     happened: list[Event] = [events.InstanceRecovered(at=at)]
     if instance.head.direction is Direction.FORWARD:
-        happened += _interrupted(definition, instance, intent[0], at, retry_at)
+        happened += _interrupted(
+            definition, instance, intent[0], at=at, retry_at=retry_at, called_off=called_off
+        )
     else:
         happened += _interrupted_compensation(definition, instance, at, retry_at)
     if parks:
@@ -56,13 +60,18 @@ def _interrupted(
     definition: WorkflowDefinition,
     instance: Instance,
     name: str,
+    *,
     at: datetime,
     retry_at: datetime | None,
+    called_off: bool,
 ) -> list[Event]:
     execution = instance.current.get(name)
     if execution is not None and (execution.verifying or _in_back_off(execution.retry_at, at)):
         return []
-    return [after_interruption(definition.step(name), execution, at=at, retry_at=retry_at)]
+    step = definition.step(name) if name in definition else None
+    return [
+        after_interruption(name, step, execution, at=at, retry_at=retry_at, called_off=called_off)
+    ]
 
 
 def _interrupted_compensation(
@@ -118,7 +127,7 @@ class Finder:
     def look(self, within: float = 0.0) -> None:
         """Look again in so many seconds, if that is sooner than planned."""
         moment = self._services.clock.monotonic() + within
-        if moment < self._looks_at:
+        if moment <= self._looks_at:
             self._looks_at = moment
             self._sooner.set()
 

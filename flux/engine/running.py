@@ -17,6 +17,7 @@ from flux.engine.loading import Loaded, load, result_of
 from flux.engine.loop import Driver, driven_here
 from flux.engine.recovery import Finder
 from flux.engine.services import Services
+from flux.engine.shared_time import SharedTime
 from flux.errors import (
     CorrelationTakenError,
     DefinitionChangedError,
@@ -25,15 +26,19 @@ from flux.errors import (
     InstanceNotFoundError,
     InvalidTransitionError,
     SignalConflictError,
+    StorageError,
     UniqueKeyTakenError,
     UnknownWorkflowError,
 )
 from flux.events import Event
 from flux.result import FluxResult
 from flux.state.instance import Instance
-from flux.state.status import WorkflowStatus
+from flux.state.status import Direction, WorkflowStatus
 from flux.state.strict_json import same_json
 from flux.storage import Notice, Notices, Record, Signal, SignalReceipt, WorkflowFilter
+
+_CLOCK_IS_SET = 60.0
+"""Seconds after which an engine asks again how late it is, where the storage knows."""
 
 _NEEDS_A_PERSON = (WorkflowStatus.ROLLBACK_FAILED, WorkflowStatus.PARKED)
 
@@ -76,6 +81,9 @@ class Running:
         if isinstance(services.storage, Notices):
             notices = asyncio.create_task(services.storage.notices(self._told), name="flux notices")
             self._background.append(notices)
+        if isinstance(services.clock, SharedTime):
+            clock = asyncio.create_task(self._keep_time(services.clock), name="flux clock")
+            self._background.append(clock)
         self._recovery = asyncio.create_task(self._finder.run(), name="flux recovery")
 
     async def close(self) -> None:
@@ -87,6 +95,14 @@ class Running:
             task.cancel()
         await asyncio.wait(self._background)
         self._services.threads.close()
+
+    async def _keep_time(self, clock: SharedTime) -> None:
+        while True:
+            await clock.sleep(_CLOCK_IS_SET)
+            try:
+                await clock.set()
+            except StorageError:
+                self._services.logger.exception("clock.not_set")
 
     async def begin(
         self, definition: WorkflowDefinition, instance: Instance, *, is_own_id: bool
@@ -100,8 +116,13 @@ class Running:
             await self._saved(known)
             return Begun(is_new=False, driver=known)
         # A predicate before the first save is not asked again for an instance that exists.
-        if definition.order[0].when and not is_own_id and await self._exists(instance.id):
-            return Begun(is_new=False)
+        if definition.order[0].when and not is_own_id:
+            if await self._exists(instance.id):
+                return Begun(is_new=False)
+            known = self._drivers.driving(instance.id)
+            if known is not None:  # another start came first
+                await self._saved(known)
+                return Begun(is_new=False, driver=known)
         owner = self._services.leases.new_owner()
         if self._drivers.room <= 0:
             return Begun(is_new=await self._leave_for_later(instance, owner))
@@ -307,6 +328,11 @@ class Running:
         definition = self._registry.known(loaded.record.workflow, loaded.record.version)
         return result_of(definition, loaded.instance, loaded.record.intent)
 
+    async def is_parked_in_rollback(self, id: str) -> bool:
+        """Whether a cancel would find a rollback under way although the instance is parked."""
+        head = (await load(self._services.storage, id, history=False)).instance.head
+        return head.status is WorkflowStatus.PARKED and head.direction is Direction.BACK
+
     async def _check_fits(self, loaded: Loaded) -> None:
         """`DefinitionChangedError` if this engine cannot drive the instance."""
         record, shape = loaded.record, loaded.instance.shape
@@ -316,12 +342,12 @@ class Running:
             fitting(self._registry, whole.instance, whole.record.intent)
 
     async def _will_pause(self, loaded: Loaded) -> bool:
-        """Whether a request to pause was acknowledged and not heeded yet."""
+        """Whether a request to pause was acknowledged and not heeded yet, when that was loaded."""
         instance = loaded.instance
         if loaded.record.last_signal <= instance.seen:
             return False
         signals = await self._services.storage.signals(instance.id, after=instance.seen)
-        return any(s.signal.name == waiting.PAUSE and s.consumed_by is None for s in signals)
+        return any(stored.signal.name == waiting.PAUSE for stored in signals)
 
     async def _is_leased(self, id: str) -> bool:
         loaded = await load(self._services.storage, id, history=False)

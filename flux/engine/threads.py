@@ -69,10 +69,11 @@ class Threads:
             self._add_thread_if_needed()
         return job
 
-    def withdraw(self, job: Job) -> None:
-        """Make sure that a job which has not begun never will."""
+    def withdraw(self, job: Job) -> bool:
+        """Make sure that a job which has not begun never will; False if it has begun."""
         with self._lock:
             job.is_withdrawn = not job.has_begun
+            return job.is_withdrawn
 
     def abandon(self, job: Job, what: str) -> None:
         """Wait for this job no longer; another thread takes the place of its thread."""

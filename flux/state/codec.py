@@ -20,12 +20,20 @@ from flux.state.status import (
     WorkflowStatus,
 )
 
-FORMAT = 1
+FORMAT = 2
 """The format in which this version writes. Raise it with every change of what is written."""
 
 Document = dict[str, Any]
 
-UPGRADES: Mapping[int, Callable[[str, Document], Document]] = {}
+
+def _from_1(kind: str, document: Document) -> Document:
+    """Whether a step has a compensator was not remembered in its shape."""
+    if kind != "origin":
+        return document
+    return {**document, "shape": [[*row, None] for row in document["shape"]]}
+
+
+UPGRADES: Mapping[int, Callable[[str, Document], Document]] = {1: _from_1}
 """By format number, what makes a document ("origin", "head", "execution") of it into the next."""
 
 

@@ -6,7 +6,6 @@ from datetime import datetime
 from attrs import evolve
 
 from flux.events import Event
-from flux.state.execution import Execution
 from flux.state.instance import Change, Head, Instance
 from flux.state.status import Direction, WorkflowStatus, move
 
@@ -63,13 +62,7 @@ def ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
     )
 
 
-def consuming(
-    instance: Instance,
-    head: Head,
-    number: int,
-    taker: str,
-    executions: tuple[Execution, ...] = (),
-) -> Change:
+def consuming(instance: Instance, head: Head, number: int, taker: str) -> Change:
     """A change to this head by an event that consumes the signal of this number."""
     read = evolve(head, inbox_read=instance.read_without(number))
-    return Change(read, executions, consumed={number: taker})
+    return Change(read, consumed={number: taker})

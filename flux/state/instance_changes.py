@@ -55,7 +55,8 @@ def cancel_requested(instance: Instance, event: events.CancelRequested) -> Chang
     keeps = not event.rollback and not rolling_back
     turned = _turned_back(instance, event, event.error)
     head = evolve(turned.head, cancelling=Cancelling.KEEP if keeps else Cancelling.ROLLBACK)
-    return consuming(instance, head, event.number, "cancel", turned.executions)
+    cancelled = consuming(instance, head, event.number, "cancel")
+    return evolve(cancelled, executions=turned.executions, refold=True)
 
 
 def request_dropped(instance: Instance, event: events.RequestDropped) -> Change:
@@ -86,15 +87,16 @@ def _turned_back(
         updated_at=event.at,
     )
     unsettled = (e for e in instance.current.values() if e.status in _UNSETTLED)
-    return Change(turned, tuple(_closed(e, event.at, error) for e in unsettled))
+    closed = tuple(_closed(e, event.at, error) for e in unsettled)
+    return Change(turned, closed, refold=True)
 
 
 _UNSETTLED = (StepStatus.RUNNING, StepStatus.SUSPENDED)
 
 
 def _closed(execution: Execution, at: datetime, error: StoredError) -> Execution:
-    if execution.attempts == 0:
-        return evolve(execution, status=StepStatus.PENDING)
+    if execution.attempts == 0:  # its predicate said yes, no more: it has no entry
+        return evolve(execution, replaced=True)
     suspended = execution.status is StepStatus.SUSPENDED
     return evolve(
         execution,
