@@ -190,7 +190,7 @@ class Attempts:
             value, error = await job.finished
         except asyncio.CancelledError:
             ctx.cancel()
-            if not self._threads.withdraw(job):
+            if not self._threads.withdraw(job) and ctx.was_interrupted:
                 # Nobody waits for it any more; another thread takes the place of its thread.
                 self._threads.abandon(job, what)
             raise

@@ -251,8 +251,8 @@ class Drivers:
             if stored is None:
                 raise InstanceNotFoundError(record.id)
             loaded = Loaded(stored_instance(record, stored[1]), record)
-            held.seen = loaded.instance.seen
-            definition, goes_on = await self._fitting(loaded)
+            await self._read_inbox(loaded)
+            definition, goes_on = self._fitting(loaded)
             so_far = list(happened(definition, loaded))
             if goes_on:
                 so_far = self._adopting(definition, loaded, so_far)
@@ -263,8 +263,9 @@ class Drivers:
                 held, wake=self._left_for(record.id) if is_due or was_driven else None
             )
             raise
-        unread = record.last_signal > loaded.instance.seen
-        if loaded.status.is_rest and not so_far and not unread and record.wake_at is None:
+        held.seen = loaded.instance.seen
+        stands = loaded.status.is_rest and not so_far and not loaded.instance.inbox
+        if stands and record.wake_at is None:
             await self._give_back(held)
             return None
         driver = Driver(
@@ -274,7 +275,6 @@ class Drivers:
             owner=held.owner,
             revision=record.revision,
             held=held,
-            unread=unread,
             happened=so_far,
         )
         self.start(driver)
@@ -289,30 +289,27 @@ class Drivers:
         config = self._services.config
         return min(config.poll * 2.0 ** min(self._unfit[id], 16), config.lease)
 
-    async def _fitting(self, loaded: Loaded) -> tuple[WorkflowDefinition, bool]:
+    async def _read_inbox(self, loaded: Loaded) -> None:
+        instance = loaded.instance
+        if loaded.record.last_signal > instance.seen:
+            signals = await self._services.storage.signals(instance.id, after=instance.seen)
+            instance.receive(waiting.received(signals), loaded.record.last_signal)
+
+    def _fitting(self, loaded: Loaded) -> tuple[WorkflowDefinition, bool]:
         """The workflow that drives the instance, and whether it can go on in its direction.
 
         What does not fit may still be cancelled, or end at its deadline: for that it need only be
         undone.
         """
-        instance, intent = loaded.instance, loaded.record.intent
+        instance = loaded.instance
         try:
-            return fitting(self._registry, instance, intent), True
+            return fitting(self._registry, instance, loaded.record.intent), True
         except DefinitionChangedError:
             late = is_late(instance, self._services.clock.now())
-            rollback = True if late else await self._cancel_asked_for(loaded)
+            rollback = True if late else waiting.cancel_asked_for(instance)
             if rollback is None:
                 raise
             return undoing(self._registry, instance, rollback=rollback), False
-
-    async def _cancel_asked_for(self, loaded: Loaded) -> bool | None:
-        """Whether the cancel in the inbox, if there is one, wants a rollback."""
-        if loaded.record.last_signal <= loaded.instance.seen:
-            return None
-        signals = await self._services.storage.signals(loaded.record.id, after=loaded.instance.seen)
-        asked = (r for r in waiting.received(signals) if r.name == waiting.CANCEL)
-        request = next(asked, None)
-        return None if request is None else waiting.read(request)[0]
 
     def _adopting(
         self, definition: WorkflowDefinition, loaded: Loaded, happened: Sequence[Event]

@@ -8,14 +8,9 @@ from attrs import frozen
 
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.lease import HeldLease
-from flux.engine.services import Services
+from flux.engine.services import PASSING, Services
 from flux.engine.waiting import received
-from flux.errors import (
-    StaleInstanceError,
-    StorageBusyError,
-    StorageUnavailableError,
-    UnseenSignalsError,
-)
+from flux.errors import StaleInstanceError, UnseenSignalsError
 from flux.events import Event, InstanceFacts, StepFacts
 from flux.state.changes import change
 from flux.state.codec import encode_execution, encode_head, encode_origin
@@ -56,11 +51,10 @@ class Journal:
         owner: str,
         revision: int,
         held: HeldLease | None,
-        unread: bool,
     ) -> None:
         self.instance = instance
         self.intent: tuple[str, ...] = ()
-        self.unread = unread
+        self.unread = False
         """Whether there are signals in the inbox that were not read."""
         self.hinted = False
         """Whether there may be some: a reason to look, no more."""
@@ -170,7 +164,7 @@ class Journal:
         save = self._services.storage.save
         try:
             return await save(checkpoint)
-        except (StorageUnavailableError, StorageBusyError) as error:
+        except PASSING as error:
             return await self._services.patiently(
                 lambda: save(checkpoint), instance=checkpoint.id, failed=error
             )

@@ -31,6 +31,11 @@ class Loaded:
     def status(self) -> WorkflowStatus:
         return self.instance.head.status
 
+    @property
+    def has_unseen(self) -> bool:
+        """Whether a signal has come since a driver last looked."""
+        return self.record.last_signal > self.instance.head.inbox_seen
+
 
 async def load(storage: WorkflowStorage, id: str, *, history: bool = True) -> Loaded:
     """Read an instance, or `InstanceNotFoundError`. Without history it has no executions."""

@@ -71,7 +71,6 @@ class Driver:
         owner: str,
         revision: int = 0,
         held: HeldLease | None = None,
-        unread: bool = False,
         happened: Sequence[Event] = (),
     ) -> None:
         self.definition = definition
@@ -98,7 +97,6 @@ class Driver:
             owner=owner,
             revision=revision,
             held=held,
-            unread=unread,
         )
         self.watcher = Watcher(services, self._journal)
         for event in happened:
@@ -258,7 +256,7 @@ class Driver:
             until = action.until
             return Terms((), None, None if until is None else self._seconds_until(until))
         if self._services.stopping.is_set():
-            return Terms((), None, self._pause_before(action))
+            return Terms((), None, min(self._pause_before(action), self._seconds_to_deadline()))
         if isinstance(action, plan.Pause):
             pause = min(self._seconds_until(action.until), self._seconds_to_deadline())
             return Terms((), None, pause) if pause > lease else Terms((), lease, None)

@@ -122,6 +122,7 @@ class Finder:
         self._next_due = next_due
         self._wait_for_room = wait_for_room
         self._looks_at = 0.0
+        self._may_tell_at = 0.0
         self._sooner = asyncio.Event()
 
     def look(self, within: float = 0.0) -> None:
@@ -136,6 +137,7 @@ class Finder:
         while not self._services.stopping.is_set():
             free = min(self._room(), BATCH)
             if free <= 0:
+                self._tell_that_it_is_full()
                 await self._wait_for_room(self._services.config.poll)
                 continue
             # What becomes due while the storage is asked is looked for once more.
@@ -150,6 +152,13 @@ class Finder:
                 if due_in is not None:
                     self.look(due_in)
                 await self._rest()
+
+    def _tell_that_it_is_full(self) -> None:
+        now = self._services.clock.monotonic()
+        if now >= self._may_tell_at:
+            self._may_tell_at = now + 60.0
+            driven = self._services.config.max_instances
+            self._services.logger.warning("engine.full", extra={"instances": driven})
 
     def _plan(self, seconds: float) -> None:
         self._looks_at = self._services.clock.monotonic() + seconds

@@ -40,6 +40,9 @@ from flux.storage import Notice, Notices, Record, Signal, SignalReceipt, Workflo
 _CLOCK_IS_SET = 60.0
 """Seconds after which an engine asks again how late it is, where the storage knows."""
 
+_LISTENS_AGAIN = 5.0
+"""Seconds after which an engine tries again to hear of changes."""
+
 _NEEDS_A_PERSON = (WorkflowStatus.ROLLBACK_FAILED, WorkflowStatus.PARKED)
 
 
@@ -79,8 +82,8 @@ class Running:
             asyncio.create_task(services.heartbeat.run(), name="flux heartbeat"),
         ]
         if isinstance(services.storage, Notices):
-            notices = asyncio.create_task(services.storage.notices(self._told), name="flux notices")
-            self._background.append(notices)
+            listening = self._listen(services.storage)
+            self._background.append(asyncio.create_task(listening, name="flux notices"))
         if isinstance(services.clock, SharedTime):
             clock = asyncio.create_task(self._keep_time(services.clock), name="flux clock")
             self._background.append(clock)
@@ -95,6 +98,15 @@ class Running:
             task.cancel()
         await asyncio.wait(self._background)
         self._services.threads.close()
+
+    async def _listen(self, storage: Notices) -> None:
+        """Hear of changes at once; without that they are seen at the next poll or renewal."""
+        while True:
+            try:
+                await storage.notices(self._told)
+            except Exception:
+                self._services.logger.exception("notices.unavailable")
+            await asyncio.sleep(_LISTENS_AGAIN)
 
     async def _keep_time(self, clock: SharedTime) -> None:
         while True:
@@ -360,7 +372,7 @@ class Running:
         """The result of an instance at rest; None for one that is driven, or due."""
         loaded = await load(self._services.storage, id, history=False)
         record = loaded.record
-        due = record.lease_until is not None or self._is_due(record)
+        due = record.lease_until is not None or self._is_due(record) or loaded.has_unseen
         if not loaded.status.is_rest or (due and not loaded.status.is_ended):
             return None
         return await self._saved_so_far(id)
@@ -368,10 +380,11 @@ class Running:
     async def _take_free(self, id: str, *, is_due: bool) -> Driver | None:
         loaded = await load(self._services.storage, id, history=False)
         record = loaded.record
+        is_due = is_due or self._is_due(record) or loaded.has_unseen
         # Not left to the claim: the finder may have found out before, and left it for later.
         if is_due and self._registry.knows(record.workflow):
             await self._check_fits(loaded)
-        waits = record.wake_at is not None and not (is_due or self._is_due(record))
+        waits = record.wake_at is not None and not is_due
         # A process that only sends signals need not know the workflow: others drive it.
         if waits or self._drivers.room <= 0 or not self._registry.knows(record.workflow):
             return None

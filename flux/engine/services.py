@@ -14,11 +14,27 @@ from flux.engine.heartbeat import Heartbeat
 from flux.engine.lease import Leases
 from flux.engine.shared import SharedStorage
 from flux.engine.threads import Threads
-from flux.errors import StorageBusyError, StorageError, StorageUnavailableError
+from flux.errors import (
+    StorageAccessError,
+    StorageBusyError,
+    StorageError,
+    StorageFullError,
+    StorageReadOnlyError,
+    StorageUnavailableError,
+)
 from flux.observe.observers import Observers
 from flux.storage import WorkflowStorage
 
 T = TypeVar("T")
+
+PASSING = (
+    StorageUnavailableError,
+    StorageBusyError,
+    StorageReadOnlyError,
+    StorageFullError,
+    StorageAccessError,
+)
+"""What may pass while somebody mends it, as in a fail-over: worth waiting with a result in hand."""
 
 
 @frozen(kw_only=True)
@@ -68,7 +84,7 @@ class Services:
             if failed is None:
                 try:
                     return await act()
-                except (StorageUnavailableError, StorageBusyError) as error:
+                except PASSING as error:
                     failed = error
             left = gives_up_at - self.clock.monotonic()
             if left <= 0 or self.stopping.is_set():

@@ -50,9 +50,9 @@ def resumed(definition: WorkflowDefinition, instance: Instance, at: datetime) ->
     """`resume`: failed steps run anew, doubtful at-most-once ones are asked about first."""
     status = instance.head.status
     if status is WorkflowStatus.PARKED:
-        return [events.InstanceUnparked(at=at)]
+        return [*_outdated(instance, at), events.InstanceUnparked(at=at)]
     if status is WorkflowStatus.PAUSED:
-        return [events.InstanceResumed(at=at)]
+        return [*_outdated(instance, at), events.InstanceResumed(at=at)]
     if status is not WorkflowStatus.FAILED:
         return []
     steps = _failed_steps(instance)
@@ -71,6 +71,17 @@ def resumed(definition: WorkflowDefinition, instance: Instance, at: datetime) ->
                 fits,
             )
     return [events.StepsRetried(at=at, steps=steps, verify=tuple(doubtful))]
+
+
+def _outdated(instance: Instance, at: datetime) -> list[Event]:
+    """Requests that came before a person let the instance go on, and that this takes back."""
+    goes_back = instance.head.direction is Direction.BACK
+    void = (waiting.PAUSE, waiting.CANCEL) if goes_back else (waiting.PAUSE,)
+    return [
+        events.RequestDropped(at=at, number=request.number)
+        for request in instance.inbox.values()
+        if request.name in void
+    ]
 
 
 def heeded(instance: Instance, request: Received, at: datetime) -> Event:

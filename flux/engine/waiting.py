@@ -54,6 +54,12 @@ def first_request(instance: Instance) -> Received | None:
     return next((r for r in instance.inbox.values() if r.name in REQUESTS), None)
 
 
+def cancel_asked_for(instance: Instance) -> bool | None:
+    """Whether the cancel in the inbox wants a rollback; None if there is none."""
+    asked = (read(r)[0] for r in instance.inbox.values() if r.name == CANCEL)
+    return next(asked, None)
+
+
 def waiting(wait: Wait, at: datetime) -> Waiting:
     """What a step that returned `wait` waits for; `NotJSONError` for a default that is no JSON."""
     until = wait.until if wait.seconds is None else at + timedelta(seconds=wait.seconds)

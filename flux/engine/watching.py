@@ -51,17 +51,17 @@ class Watcher:
         self._unheard = True
         if not self._listening:
             self._listening = True
-            self._spawn(self._listen(self._ctx))
+            self._spawn(self._listen())
 
-    async def _listen(self, ctx: WorkflowContext) -> None:
+    async def _listen(self) -> None:
         try:
-            while self._unheard and self._ctx is ctx:
+            while self._unheard and (ctx := self._ctx) is not None:
                 self._unheard = False
                 if await self._cancel_is_asked():
                     await self._stop(ctx)
-                    return
         except Exception:
-            self._services.logger.exception("inbox.unreadable", extra={"instance": ctx.id})
+            id = self._journal.instance.id
+            self._services.logger.exception("inbox.unreadable", extra={"instance": id})
         finally:
             self._listening = False
 

@@ -98,6 +98,8 @@ def encode_head(head: Head) -> bytes:
         document["undated"] = True
     if head.inbox_read:
         document["inbox_read"] = head.inbox_read
+    if head.inbox_seen:
+        document["inbox_seen"] = head.inbox_seen
     if head.shape is not None:
         document["shape"] = orjson.Fragment(head.shape)
         document["version"] = head.version
@@ -119,6 +121,7 @@ def decode_head(text: bytes, *, status: str, **columns: Any) -> Head:
         cancelling=None if cancelling is None else Cancelling(cancelling),
         undated=document.get("undated", False),
         inbox_read=document.get("inbox_read", 0),
+        inbox_seen=document.get("inbox_seen", 0),
         shape=orjson.dumps(document["shape"]) if "shape" in document else None,
         version=document.get("version"),
         **columns,

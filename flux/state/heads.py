@@ -57,6 +57,7 @@ def ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
         cancelling=head.cancelling,
         undated=head.undated,
         inbox_read=head.inbox_read,
+        inbox_seen=head.inbox_seen,
         shape=head.shape,
         version=head.version,
     )

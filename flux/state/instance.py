@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 import orjson
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
 from flux.errors import StoredError
 from flux.events import DataChanges, Received
@@ -35,7 +35,8 @@ class Head:
     """What moves: one new head with every event that counts.
 
     `cancelling` is set once a cancel was heeded. `undated` says that a person let the instance go
-    on, so that its deadline no longer counts. All signals up to `inbox_read` are consumed. `shape`
+    on, so that its deadline no longer counts. All signals up to `inbox_read` are consumed, those up
+    to `inbox_seen` were there when the head was saved, and its driver knew of them. `shape`
     and `version` are those of the workflow at hand if they are not the ones of the origin.
     """
 
@@ -51,6 +52,7 @@ class Head:
     cancelling: Cancelling | None = None
     undated: bool = False
     inbox_read: int = 0
+    inbox_seen: int = 0
     shape: bytes | None = None
     version: str | None = None
 
@@ -116,6 +118,8 @@ class Instance:
         """Take in what was read of the inbox, up to the signal of number `seen`."""
         self.inbox.update((signal.number, signal) for signal in signals)
         self.seen = max(self.seen, seen)
+        if self.seen > self.head.inbox_seen:
+            self.head = evolve(self.head, inbox_seen=self.seen)
 
     def read_without(self, number: int) -> int:
         """Up to which number all signals are consumed once this one is."""

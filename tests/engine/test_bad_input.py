@@ -316,7 +316,7 @@ async def test_disk_that_is_full(
 ) -> None:
     """The error says what to do; what was saved stays; resume goes on once there is room."""
     ran: list[str] = []
-    engine = await open_engine(Saves(storage, fail_before=save, error=FULL))
+    engine = await open_engine(Saves(storage, fail_before=save, error=FULL), storage_patience=0)
     with pytest.raises(StorageFullError, match="make room, then resume the instance"):
         await engine.execute(sequence("a", "b", "c", ran=ran), id="o")
     before = await engine.get("o")
@@ -332,7 +332,7 @@ async def test_disk_that_is_full_at_the_start(
 ) -> None:
     """Nothing is saved, no handler ran, and the same id can be used later."""
     ran: list[str] = []
-    engine = await open_engine(Saves(storage, fail_before=1, error=FULL))
+    engine = await open_engine(Saves(storage, fail_before=1, error=FULL), storage_patience=0)
     with pytest.raises(StorageFullError):
         await engine.execute(sequence("a", ran=ran), id="o")
     assert (ran, await engine.count()) == ([], 0)
@@ -344,7 +344,7 @@ async def test_disk_that_is_full_in_a_rollback(
 ) -> None:
     """Resume goes on backward."""
     did: list[str] = []
-    engine = await open_engine(Saves(storage, fail_before=5, error=FULL))
+    engine = await open_engine(Saves(storage, fail_before=5, error=FULL), storage_patience=0)
     with pytest.raises(StorageFullError):
         await engine.execute(undoable("a", "b", did=did).step("pay", fail), id="o")
     assert (await engine.get("o")).status is WorkflowStatus.ROLLING_BACK
@@ -358,7 +358,7 @@ async def test_unsaved_step_runs_again_with_its_key(
 ) -> None:
     """A result that could not be saved is lost, not its effect's key."""
     pay = Flaky(0)
-    engine = await open_engine(Saves(storage, fail_before=2, error=FULL))
+    engine = await open_engine(Saves(storage, fail_before=2, error=FULL), storage_patience=0)
     with pytest.raises(StorageFullError):
         await engine.execute(Workflow("order").step("pay", pay), id="o")
     await engine.resume("o")
@@ -380,7 +380,9 @@ async def test_save_that_was_made_after_all(
 
 async def test_other_instances_go_on(storage: WorkflowStorage, open_engine: OpenEngine) -> None:
     """A failed save stops its instance alone, and the engine finds that one by itself."""
-    engine = await open_engine(Saves(storage, fail_before=2, error=FULL), lease=0.1, poll=0.02)
+    engine = await open_engine(
+        Saves(storage, fail_before=2, error=FULL), lease=0.1, poll=0.02, storage_patience=0
+    )
     with pytest.raises(StorageFullError):
         await engine.execute(sequence("a"), id="o")
     assert (await engine.execute("order", id="other")).status is WorkflowStatus.COMPLETED
@@ -397,7 +399,7 @@ async def test_a_disk_that_is_really_full(small_disk: Path) -> None:
 
     order = sequence("a", ran=ran).step("b", b)
     url = f"sqlite:///{small_disk / 'orders.db'}"
-    async with FluxEngine(url, config=FluxConfig(grace=0.2)) as engine:
+    async with FluxEngine(url, config=FluxConfig(grace=0.2, storage_patience=0)) as engine:
         await engine.execute(Workflow("small").step("a", noting("a", [])), id="before")
         ballast = fill(small_disk / "ballast", leave=100_000)
         with pytest.raises(StorageFullError, match=r"orders\.db is full; make room"):

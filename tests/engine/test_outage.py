@@ -8,6 +8,9 @@ import pytest
 from flux import (
     Checkpoint,
     FluxResult,
+    StorageError,
+    StorageFullError,
+    StorageReadOnlyError,
     StorageUnavailableError,
     Workflow,
     WorkflowContext,
@@ -27,6 +30,7 @@ class Outage(Saves):
         super().__init__(storage)
         self.is_away = False
         self.refused = 0
+        self.told: StorageError = StorageUnavailableError("the storage", "the test took it away")
         self._writes = writes
 
     async def save(self, checkpoint: Checkpoint) -> int:
@@ -35,7 +39,7 @@ class Outage(Saves):
         self.refused += 1
         if self._writes:
             await super().save(checkpoint)
-        raise StorageUnavailableError("the storage", "the test took it away")
+        raise self.told
 
 
 def leaving(outage: Outage, ran: list[str]) -> Workflow:
@@ -63,6 +67,23 @@ async def test_a_running_instance_waits_and_goes_on(
     outage.is_away = False
     result: FluxResult = await as_time_passes(clock, executing)
     assert (result.status, ran) == (WorkflowStatus.COMPLETED, ["a", "leave", "b"])
+
+
+@pytest.mark.parametrize("error", [StorageFullError("it"), StorageReadOnlyError("it")], ids=repr)
+async def test_what_somebody_may_mend_is_waited_for(
+    storage: WorkflowStorage, open_engine: OpenEngine, error: StorageError
+) -> None:
+    """A server that is read-only in a fail-over, or full, costs no result of a step either."""
+    clock, ran = ManualClock(), list[str]()
+    outage = Outage(storage)
+    outage.told = error
+    engine = await open_engine(outage, clock=clock, lease=300)
+    executing = asyncio.create_task(engine.execute(leaving(outage, ran)))
+    for _ in range(4):
+        await passing(clock, 1)
+    outage.is_away = False
+    assert (await as_time_passes(clock, executing)).status is WorkflowStatus.COMPLETED
+    assert ran == ["a", "leave", "b"]
 
 
 async def test_retries_are_bounded_and_visible(
