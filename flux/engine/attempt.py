@@ -183,6 +183,7 @@ class Attempts:
         self, function: Function, ctx: WorkflowContext, what: str, timeout: float | None
     ) -> Any:
         job = self._threads.submit(function, ctx)
+        ctx.interruptible(lambda: self._threads.call_off(job))
         try:
             if timeout is not None:
                 await job.started
@@ -190,7 +191,10 @@ class Attempts:
             value, error = await job.finished
         except asyncio.CancelledError:
             ctx.cancel()
-            if not self._threads.withdraw(job) and ctx.was_interrupted:
+            has_begun = not self._threads.withdraw(job)
+            if ctx.was_interrupted and not has_begun:
+                raise HandlerCancelledError(ctx.step, told=True) from None
+            if ctx.was_interrupted:
                 # Nobody waits for it any more; another thread takes the place of its thread.
                 self._threads.abandon(job, what)
             raise

@@ -251,10 +251,13 @@ class Drivers:
             if stored is None:
                 raise InstanceNotFoundError(record.id)
             loaded = Loaded(stored_instance(record, stored[1]), record)
+            is_asked_for = self._is_asked_for(loaded)
             await self._read_inbox(loaded)
-            definition, goes_on = self._fitting(loaded)
+            definition, unfit = self._fitting(loaded)
             so_far = list(happened(definition, loaded))
-            if goes_on:
+            if unfit is not None and any(isinstance(event, _FORWARD_AGAIN) for event in so_far):
+                raise unfit
+            if unfit is None:
                 so_far = self._adopting(definition, loaded, so_far)
         except BaseException:
             was_driven = record.status not in RESTS
@@ -264,8 +267,7 @@ class Drivers:
             )
             raise
         held.seen = loaded.instance.seen
-        stands = loaded.status.is_rest and not so_far and not loaded.instance.inbox
-        if stands and record.wake_at is None:
+        if not so_far and not is_asked_for:
             await self._give_back(held)
             return None
         driver = Driver(
@@ -293,23 +295,36 @@ class Drivers:
         instance = loaded.instance
         if loaded.record.last_signal > instance.seen:
             signals = await self._services.storage.signals(instance.id, after=instance.seen)
-            instance.receive(waiting.received(signals), loaded.record.last_signal)
+            last = signals[-1].number if signals else loaded.record.last_signal
+            instance.receive(waiting.received(signals), last)
 
-    def _fitting(self, loaded: Loaded) -> tuple[WorkflowDefinition, bool]:
-        """The workflow that drives the instance, and whether it can go on in its direction.
+    def _is_asked_for(self, loaded: Loaded) -> bool:
+        """Whether there is anything to do but for what has happened to the instance.
+
+        Between a look at an instance and its claim, another driver may have brought it to rest.
+        """
+        wake_at = loaded.record.wake_at
+        if loaded.has_unseen:
+            return True
+        if wake_at is None:
+            return not loaded.status.is_rest
+        return wake_at <= self._services.clock.now()
+
+    def _fitting(self, loaded: Loaded) -> tuple[WorkflowDefinition, DefinitionChangedError | None]:
+        """The workflow that drives the instance, and why it can not go forward with it.
 
         What does not fit may still be cancelled, or end at its deadline: for that it need only be
         undone.
         """
         instance = loaded.instance
         try:
-            return fitting(self._registry, instance, loaded.record.intent), True
-        except DefinitionChangedError:
-            late = is_late(instance, self._services.clock.now())
+            return fitting(self._registry, instance, loaded.record.intent), None
+        except DefinitionChangedError as unfit:
+            late = is_late(instance, self._services.clock.now()) and not loaded.status.is_ended
             rollback = True if late else waiting.cancel_asked_for(instance)
             if rollback is None:
                 raise
-            return undoing(self._registry, instance, rollback=rollback), False
+            return undoing(self._registry, instance, rollback=rollback), unfit
 
     def _adopting(
         self, definition: WorkflowDefinition, loaded: Loaded, happened: Sequence[Event]

@@ -26,7 +26,7 @@ from flux.engine.diagnosis import Diagnosis
 from flux.engine.heartbeat import Heartbeat
 from flux.engine.lease import Leases
 from flux.engine.loading import load, new_instance, shown
-from flux.engine.loop import Driver
+from flux.engine.loop import Driver, driven_here
 from flux.engine.running import Running
 from flux.engine.services import Services
 from flux.engine.shared import SharedStorage
@@ -92,6 +92,7 @@ class FluxEngine:
             outlets.append(self._config.trace)
         self._observers = Observers(outlets, logger=self._logger, clock=self._clock)
         self._open: Running | None = None
+        self._closing: Running | None = None
         self._changing = asyncio.Lock()
 
     # Opening and closing
@@ -370,10 +371,12 @@ class FluxEngine:
             opened, self._open = self._open, None
             if opened is None:
                 return
+            self._closing = opened
             try:
                 await opened.close()
                 await self._observers.close(self._config.grace)
             finally:
+                self._closing = None
                 await self._storage.close()
 
     def _services(self) -> Services:
@@ -408,9 +411,11 @@ class FluxEngine:
         )
 
     def _opened(self, verb: str) -> Running:
-        if self._open is None:
+        # A handler that is in its grace may still use the engine.
+        opened = self._closing if self._open is None and driven_here() else self._open
+        if opened is None:
             raise EngineClosedError(verb)
-        return self._open
+        return opened
 
     async def _start(
         self,

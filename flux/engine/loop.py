@@ -21,6 +21,7 @@ from flux.engine.watching import Watcher
 from flux.errors import (
     CorrelationTakenError,
     DeadlineExceededError,
+    EngineClosedError,
     OutcomeUnknownError,
     StaleInstanceError,
     StoredError,
@@ -30,7 +31,7 @@ from flux.errors import (
 from flux.events import AttemptEnd, Event
 from flux.state.execution import Execution, idempotency_key
 from flux.state.instance import Head, Instance
-from flux.state.status import Outcome, WorkflowStatus
+from flux.state.status import Outcome, StepStatus, WorkflowStatus
 
 _ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
     WorkflowStatus.COMPLETED: events.InstanceCompleted,
@@ -42,6 +43,10 @@ _BAD_ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
     WorkflowStatus.ROLLED_BACK: events.InstanceRolledBack,
     WorkflowStatus.ROLLBACK_FAILED: events.RollbackFailed,
 }
+
+
+class _StoppedError(Exception):
+    """A handler can go no further, since the engine that it used has stopped."""
 
 
 _driven: ContextVar[str | None] = ContextVar("flux_driven", default=None)
@@ -113,6 +118,8 @@ class Driver:
         self.watcher.start()
         try:
             await self._drive()
+        except _StoppedError:
+            await self._journal.give_back()
         except StaleInstanceError:
             self._services.logger.warning("instance.lost", extra={"instance": self.instance.id})
         except UniqueKeyTakenError as taken:
@@ -168,7 +175,7 @@ class Driver:
         while True:
             if self._journal.is_stale:
                 await self._journal.read_inbox()
-            action: plan.Action | None = self._plan.decide(self.instance, self._now())
+            action: plan.Action | None = self._plan.decide(self.instance, self._time_to_decide())
             if isinstance(action, plan.Ask):
                 action = await self._ask(action.step)
             if isinstance(action, plan.Reopen):
@@ -234,7 +241,9 @@ class Driver:
         return None
 
     def _reopen(self, step: StepDefinition, past: Execution) -> plan.Action | None:
-        doubtful = step.at_most_once and past.outcome is Outcome.UNKNOWN
+        # A step that waited was not interrupted: a restart runs it as it runs a completed one.
+        waited = past.status is StepStatus.SUSPENDED
+        doubtful = step.at_most_once and past.outcome is Outcome.UNKNOWN and not waited
         verify = doubtful and step.verify is not None
         self._apply(
             events.StepReopened(at=self._now(), step=step.name, number=past.number, verify=verify)
@@ -288,7 +297,7 @@ class Driver:
                 await self._journal.read_inbox()
             if self.instance.inbox and waiting.first_request(self.instance) is not None:
                 return True
-            if self._has_deadline and plan.is_late(self.instance, self._now()):
+            if self._has_deadline and plan.is_late(self.instance, self._time_to_decide()):
                 return True
             pause = self._pause_before(action)
             if pause > 0:
@@ -367,6 +376,9 @@ class Driver:
     ) -> Attempted:
         attempted = await self._services.attempts.run(step, function, ctx, self._timeout(timeout))
         self.watcher.runs(None)
+        if isinstance(attempted.error, EngineClosedError) and self._services.stopping.is_set():
+            # The handler was waiting for this very engine: that is no failure of its own.
+            raise _StoppedError
         if attempted.ended is AttemptEnd.CANCELLED or ctx.was_interrupted:
             self._refuse_if_cancelled(attempted.error)
         return attempted
@@ -406,6 +418,10 @@ class Driver:
 
     def _now(self) -> datetime:
         return self._services.clock.now()
+
+    def _time_to_decide(self) -> datetime:
+        now, deadline = self._now(), self.instance.deadline
+        return max(now, deadline) if deadline is not None and self.watcher.is_late else now
 
     def _seconds_until(self, moment: datetime) -> float:
         return max(0.0, (moment - self._now()).total_seconds())

@@ -9,7 +9,13 @@ from flux import events
 from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition
 from flux.engine.attempt import Attempted, output_text
-from flux.errors import NotJSONError, OutcomeUnknownError, StoredError, WaitTimeoutError
+from flux.errors import (
+    HandlerCancelledError,
+    NotJSONError,
+    OutcomeUnknownError,
+    StoredError,
+    WaitTimeoutError,
+)
 from flux.events import AttemptEnd, DataChanges, Event, Received
 from flux.state.execution import Execution
 
@@ -71,7 +77,8 @@ def after_attempt(
         )
     assert attempted.error is not None
     failed = 0 if execution is None else execution.failures
-    if called_off and attempted.ended is AttemptEnd.CANCELLED:
+    never_began = isinstance(attempted.error, HandlerCancelledError)
+    if called_off and (attempted.ended is AttemptEnd.CANCELLED or never_began):
         return _attempt_failed(step, attempted, attempt, retry_at=at, at=at)
     retry_at = _retry_at(attempted, failed, policy, at)
     is_last = retry_at is None

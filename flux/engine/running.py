@@ -355,10 +355,10 @@ class Running:
 
     async def _will_pause(self, loaded: Loaded) -> bool:
         """Whether a request to pause was acknowledged and not heeded yet, when that was loaded."""
-        instance = loaded.instance
-        if loaded.record.last_signal <= instance.seen:
+        if not loaded.has_unseen:
             return False
-        signals = await self._services.storage.signals(instance.id, after=instance.seen)
+        instance = loaded.instance
+        signals = await self._services.storage.signals(instance.id, after=instance.head.inbox_seen)
         return any(stored.signal.name == waiting.PAUSE for stored in signals)
 
     async def _is_leased(self, id: str) -> bool:

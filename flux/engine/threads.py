@@ -39,6 +39,11 @@ class Job:
             outcome = (None, error)
         self._tell(self.finished, outcome)
 
+    def forget(self) -> None:
+        """Let whoever waits for it know that it was withdrawn."""
+        self.started.cancel()
+        self.finished.cancel()
+
     def _tell(self, future: asyncio.Future[Any], value: Any) -> None:
         # A late thread may outlive the loop that waited for it.
         with suppress(RuntimeError):
@@ -74,6 +79,11 @@ class Threads:
         with self._lock:
             job.is_withdrawn = not job.has_begun
             return job.is_withdrawn
+
+    def call_off(self, job: Job) -> None:
+        """Withdraw a job that has not begun, and let whoever waits for it know."""
+        if self.withdraw(job):
+            job.forget()
 
     def abandon(self, job: Job, what: str) -> None:
         """Wait for this job no longer; another thread takes the place of its thread."""

@@ -17,6 +17,8 @@ class Watcher:
     def __init__(self, services: Services, journal: Journal) -> None:
         self.told = asyncio.Event()
         """Set when there may be something in the inbox, or the deadline has passed."""
+        self.is_late = False
+        """Whether the deadline has passed, whatever a clock that is set back says since."""
         self.on_stuck: Callable[[], None] = lambda: None
         """Called when a handler that was cancelled has not ended in its grace."""
         self._services = services
@@ -74,6 +76,7 @@ class Watcher:
         instance = self._journal.instance
         while (left := self._seconds_left()) > 0:
             await self._services.clock.sleep(left)
+        self.is_late = True
         self.told.set()
         if self._ctx is not None and instance.head.direction is Direction.FORWARD:
             await self._stop(self._ctx)

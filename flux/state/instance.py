@@ -116,7 +116,9 @@ class Instance:
 
     def receive(self, signals: Iterable[Received], seen: int) -> None:
         """Take in what was read of the inbox, up to the signal of number `seen`."""
-        self.inbox.update((signal.number, signal) for signal in signals)
+        # What was read before may be consumed, though that is not saved yet.
+        new = (signal for signal in signals if signal.number > self.seen)
+        self.inbox.update((signal.number, signal) for signal in new)
         self.seen = max(self.seen, seen)
         if self.seen > self.head.inbox_seen:
             self.head = evolve(self.head, inbox_seen=self.seen)
