@@ -37,9 +37,6 @@ from flux.state.status import Direction, WorkflowStatus
 from flux.state.strict_json import same_json
 from flux.storage import Notice, Notices, Record, Signal, SignalReceipt, WorkflowFilter
 
-_CLOCK_IS_SET = 60.0
-"""Seconds after which an engine asks again how late it is, where the storage knows."""
-
 _LISTENS_AGAIN = 5.0
 """Seconds after which an engine tries again to hear of changes."""
 
@@ -110,7 +107,7 @@ class Running:
 
     async def _keep_time(self, clock: SharedTime) -> None:
         while True:
-            await clock.sleep(_CLOCK_IS_SET)
+            await clock.sleep(self._services.config.lease)
             try:
                 await clock.set()
             except StorageError:
