@@ -16,7 +16,7 @@ from flux import (
     WorkflowStatus,
     WorkflowStorage,
 )
-from jumping import JumpingClock
+from jumping import FAR, JumpingClock
 from opening import OpenEngine
 from sagas import Flaky, noting, sequence, step_of, until
 from saves import DiedError, Saves
@@ -233,7 +233,7 @@ async def test_s06_a_plain_predicate_that_takes_too_long_fails_its_step(
         clock.advance(took)
         return True
 
-    result = await (await open_engine(clock=clock)).execute(asking(when, ran))
+    result = await (await open_engine(clock=clock, **FAR)).execute(asking(when, ran))
     assert ("b" in ran, result.status == "completed") == (runs, runs)
 
 
