@@ -105,8 +105,7 @@ class Link:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._client: Redis = _client(place, socket_timeout=place.timeout)
-        self._groups = _Groups(self._client, place)
+        self._groups = _Groups(place)
         self._tag = place.tag.encode()
 
     async def run(self, name: str, now: str, arguments: Iterable[Argument]) -> Any:
@@ -131,8 +130,6 @@ class Link:
             if isinstance(error.__cause__, raised.NoPermissionError):
                 return {}
             raise
-        if isinstance(told, dict):
-            return {name: str(value) for name, value in told.items()}
         lines = (line.partition(":") for line in told.decode().splitlines())
         return {name: value for name, _, value in lines}
 
@@ -154,16 +151,15 @@ class Link:
 
     async def close(self) -> None:
         """Wait for the answers to all that was sent, and hang up."""
-        await self._groups.settle()
-        await self._client.aclose()
+        await self._groups.close()
 
 
 class _Groups:
     """The calls that come while others are under way are sent together, in one round trip."""
 
-    def __init__(self, client: Redis, place: Place) -> None:
-        self._client = client
+    def __init__(self, place: Place) -> None:
         self._place = place
+        self._wire = _Wire(place)
         self._waiting: list[_Call] = []
         self._sending: asyncio.Task[None] | None = None
 
@@ -174,10 +170,11 @@ class _Groups:
             self._begin()
         return await outcome
 
-    async def settle(self) -> None:
-        """Wait until everything that was begun is answered."""
+    async def close(self) -> None:
+        """Wait until everything that was begun is answered, and hang up."""
         while self._sending is not None:
             await asyncio.wait([self._sending])
+        await self._wire.hang_up()
 
     def _begin(self) -> None:
         self._sending = asyncio.create_task(self._send_all())
@@ -186,28 +183,31 @@ class _Groups:
     def _go_on(self, ended: asyncio.Task[None]) -> None:
         # There is something left to do if somebody has cancelled the task itself.
         self._sending = None
-        if self._waiting:
+        if self._left():
             self._begin()
 
     async def _send_all(self) -> None:
-        while self._waiting:
-            group, self._waiting = (
-                self._waiting[:LARGEST_GROUP],
-                self._waiting[LARGEST_GROUP:],
-            )
-            await self._send([call for call in group if not call.outcome.done()])
+        while self._left():
+            group = self._waiting[:LARGEST_GROUP]
+            del self._waiting[:LARGEST_GROUP]
+            await self._send(group)
+
+    def _left(self) -> bool:
+        """Whether anybody waits, those apart who were cancelled before their call was sent."""
+        self._waiting = [call for call in self._waiting if not call.outcome.done()]
+        return bool(self._waiting)
 
     async def _send(self, group: "Sequence[_Call]") -> None:
         try:
-            answers = await self._answers([call.command for call in group])
+            answers = await self._wire.exchange([call.command for call in group])
             unknown = [n for n, one in enumerate(answers) if isinstance(one, raised.NoScriptError)]
             if unknown:
-                again = await self._answers([group[n].with_text() for n in unknown])
+                again = await self._wire.exchange([group[n].with_text() for n in unknown])
                 for n, answer in zip(unknown, again, strict=True):
                     answers[n] = answer
             if any(_is_read_only(answer) for answer in answers):
                 # After a fail-over the name may lead to another server: look where, next time.
-                await self._client.connection_pool.disconnect(inuse_connections=False)
+                await self._wire.hang_up()
         except BaseException as error:
             for call in group:
                 call.fail(error, self._place)
@@ -217,11 +217,35 @@ class _Groups:
             for call, answer in zip(group, answers, strict=True):
                 call.end(answer, self._place)
 
-    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            return await pipeline.execute(raise_on_error=False)
+
+class _Wire:
+    """One connection of the driver's; its pool and its pipelines would cost as much as the save."""
+
+    def __init__(self, place: Place) -> None:
+        pool: Any = _client(place, socket_timeout=place.timeout).connection_pool
+        self._connection = connection = pool.make_connection()
+        # Before release 8 of the driver it had the other name.
+        self._has_unread = getattr(connection, "can_read", None) or connection.can_read_destructive
+
+    async def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to commands; those that are errors of the server are among them."""
+        connection = self._connection
+        # What can be read before a question is the end of the connection.
+        if connection.is_connected and await self._has_unread():
+            await connection.disconnect()
+        if not connection.is_connected:
+            await connection.connect()
+        await connection.send_packed_command(b"".join(map(_packed, commands)))
+        return [await self._answer() for _ in commands]
+
+    async def hang_up(self) -> None:
+        await self._connection.disconnect()
+
+    async def _answer(self) -> Any:
+        try:
+            return await self._connection.read_response()
+        except raised.ResponseError as error:
+            return error
 
 
 @frozen
@@ -300,6 +324,11 @@ def _client(place: Place, *, socket_timeout: float | None) -> Redis:
         "decode_responses": False,
     }
     return Redis(**settings)
+
+
+def _packed(command: Command) -> bytes:
+    parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
+    return b"*%d\r\n%b" % (len(parts), b"".join(parts))
 
 
 def _bytes(argument: Argument) -> bytes:

@@ -4,13 +4,15 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from attrs import frozen
 
 from flux.errors import StorageURLError
 
 SETTINGS = ("prefix", "timeout", "ca_certs")
+
+UNREADABLE = "its host or port makes no sense (in a password, / ? # and @ are percent-encoded)"
 
 
 @frozen(kw_only=True)
@@ -45,33 +47,44 @@ def place_of(target: str | Mapping[str, Any], *, prefix: str, timeout: float) ->
 
 
 def _place_of_url(url: str, *, prefix: str, timeout: float) -> Place:
-    hidden = _without_password(url)
     try:
         parts = urlsplit(url)
         port = parts.port or 6379
     except ValueError as error:
-        raise StorageURLError(hidden, str(error)) from error
+        raise _unreadable(url) from error
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise _unreadable(url)
     if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.fragment:
-        raise StorageURLError(hidden, "a Redis is written redis://host:port/db, rediss: for TLS")
-    settings = _settings(hidden, parts.query)
+        raise StorageURLError(url, "a Redis is written redis://host:port/db, rediss: for TLS")
+    settings = _settings(url, parts.query)
     prefix = settings.get("prefix", prefix)
     timeout = _number(settings["timeout"]) if "timeout" in settings else timeout
-    _check(hidden, prefix, timeout)
-    db = _database(hidden, parts.path)
-    connection: dict[str, Any] = {"host": unquote(parts.hostname), "port": port, "db": db}
-    if parts.username:
-        connection["username"] = unquote(parts.username)
-    if parts.password:
-        connection["password"] = unquote(parts.password)
-    if parts.scheme == "rediss":
-        connection["ssl"] = True
-        if "ca_certs" in settings:
-            connection["ssl_ca_certs"] = settings["ca_certs"]
-    elif "ca_certs" in settings:
-        raise StorageURLError(hidden, "ca_certs is for TLS; write rediss:")
+    _check(url, prefix, timeout)
+    if "ca_certs" in settings and parts.scheme == "redis":
+        raise StorageURLError(url, "ca_certs is for TLS; write rediss:")
+    db = _database(url, parts.path)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     name = f"{parts.scheme}://{host}:{port}/{db}"
+    connection = {"host": unquote(parts.hostname), "port": port, "db": db}
+    connection |= _credentials(parts) | _encryption(parts, settings)
     return Place(name=name, connection=connection, prefix=prefix, timeout=timeout)
+
+
+def _credentials(parts: SplitResult) -> dict[str, Any]:
+    given = {"username": parts.username, "password": parts.password}
+    return {name: unquote(text) for name, text in given.items() if text}
+
+
+def _encryption(parts: SplitResult, settings: Mapping[str, str]) -> dict[str, Any]:
+    if parts.scheme == "redis":
+        return {}
+    own = {"ssl_ca_certs": settings["ca_certs"]} if "ca_certs" in settings else {}
+    return {"ssl": True, **own}
+
+
+def _unreadable(url: str) -> StorageURLError:
+    # What stands before the last @ may be a password, wherever the parser looks for it.
+    return StorageURLError(re.sub("//.*@", "//***@", url), UNREADABLE)
 
 
 def _settings(url: str, query: str) -> dict[str, str]:
@@ -94,10 +107,6 @@ def _check(url: str, prefix: str, timeout: float) -> None:
         raise StorageURLError(url, f"a prefix is a text without braces, not {prefix!r}")
     if not 0 < timeout <= 86400:
         raise StorageURLError(url, "timeout is a number of seconds above 0, up to 86400")
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"(?<=//)([^:@/]*):.*@", r"\1:***@", url)
 
 
 def _number(text: str) -> float:

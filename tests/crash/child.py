@@ -1,12 +1,15 @@
 """The program that the crash tests start and kill. It needs Flux and nothing of the tests.
 
-    python child.py FOLDER WORKFLOW start ID... [--hold PLACE]   start these, wait for their ends
-    python child.py FOLDER WORKFLOW watch       [--hold PLACE]   drive what is due, until killed
+    python child.py FOLDER URL WORKFLOW start ID...    start these, wait for their ends
+    python child.py FOLDER URL WORKFLOW watch          drive what is due, until killed
+    python child.py FOLDER URL WORKFLOW signal ID...   send "approved" to these, wait for their rest
+    python child.py FOLDER URL WORKFLOW send ID...     the same, not knowing the workflow; just send
 
-FOLDER holds the storage, `flux.db`, and `effects.jsonl`, the outside world: what a handler has
-written there has happened, whatever becomes of the process. At the place to hold (`before ship`,
-`after ship`: before and after the effect of that step) a process says so and stands still, so that
-the test can kill it exactly there.
+URL is the storage. FOLDER holds `effects.jsonl`, the outside world: what a handler has written
+there has happened, whatever becomes of the process. With `--hold PLACE` a process stands still, and
+says so, at that place (`before ship`, `after ship`: before and after the effect of that step), so
+that the test can kill it exactly there; of several places, separated by commas, each instance holds
+at another one, by the number in its id.
 """
 
 import argparse
@@ -30,6 +33,9 @@ from flux import (
     not_done,
 )
 
+PATIENCE = 0.5
+"""How long the workflow `brief` waits."""
+
 BACK_OFF = 1.2
 """Longer than a lease of half a second: the process gives the instance back while it waits."""
 
@@ -42,7 +48,7 @@ class World:
     def __init__(self, folder: Path, held: str | None) -> None:
         self.folder = folder
         self._effects = os.open(folder / "effects.jsonl", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-        self._held = held
+        self._held = held.split(",") if held else []
 
     def note(self, what: str, ctx: WorkflowContext, **more: Any) -> None:
         """Write a line and wait until it is on the disk."""
@@ -58,7 +64,8 @@ class World:
 
     async def hold(self, place: str, ctx: WorkflowContext) -> None:
         """Stand still if this is where the process shall be killed."""
-        if place == self._held:
+        number = int("".join(filter(str.isdigit, ctx.id)) or 0)
+        if self._held and place == self._held[number % len(self._held)]:
             self.note("holding", ctx)
             await asyncio.sleep(3600)
 
@@ -142,6 +149,34 @@ def deaf(world: World) -> Workflow:
     return Workflow("deaf").step("block", block)
 
 
+def shop(world: World) -> Workflow:
+    """Reserve, pay at most once (the receiver can be asked), ship; a shipment to nowhere fails."""
+    workflow = Workflow("shop")
+    workflow.step("reserve", world.acting("reserve"), compensate=world.undoing("reserve"))
+    (paid,) = asked(world).build().steps
+    undo = world.undoing("pay")
+    workflow.step("pay", paid.handler, at_most_once=True, verify=paid.verify, compensate=undo)
+    return workflow.step("ship", order(world).build().step("ship").handler)
+
+
+def approval(world: World) -> Workflow:
+    """Reserve, wait for "approved", ship."""
+    workflow = Workflow("approval").step("reserve", world.acting("reserve"))
+    return workflow.wait("approval", "approved").step("ship", world.acting("ship"))
+
+
+def brief(world: World) -> Workflow:
+    """The same with half a second of patience, after which it ships all the same."""
+    workflow = Workflow("brief").step("reserve", world.acting("reserve"))
+    workflow.wait("approval", "approved", PATIENCE, on_timeout="continue", default="nobody came")
+    return workflow.step("ship", world.acting("ship"))
+
+
+WORKFLOWS = {
+    make.__name__: make for make in (order, once, asked, patient, deaf, shop, approval, brief)
+}
+
+
 async def start(flux: FluxEngine, workflow: Workflow, ids: list[str]) -> None:
     """Start these instances unless they exist, and wait for their ends."""
     nowhere = {id: id.endswith("-nowhere") for id in ids}
@@ -152,25 +187,33 @@ async def start(flux: FluxEngine, workflow: Workflow, ids: list[str]) -> None:
         print(id, result.status, file=sys.stderr)  # noqa: T201
 
 
+async def signal(flux: FluxEngine, ids: list[str], *, wait: bool) -> None:
+    """Send each of these its signal, the same one whenever it is sent."""
+    for id in ids:
+        result = await flux.signal(id, "approved", {"by": "kim"}, signal_id=f"e-{id}", wait=wait)
+        print(id, result and result.status, file=sys.stderr)  # noqa: T201
+
+
 async def main(arguments: argparse.Namespace) -> None:
     world = World(arguments.folder, arguments.hold)
-    workflow = {"order": order, "once": once, "asked": asked, "patient": patient, "deaf": deaf}[
-        arguments.workflow
-    ](world)
+    known = [] if arguments.verb == "send" else [WORKFLOWS[arguments.workflow](world)]
     config = FluxConfig(lease=arguments.lease, poll=0.1, max_recoveries=100)
-    url = f"sqlite:///{arguments.folder / 'flux.db'}"
-    async with FluxEngine(url, workflows=[workflow], config=config) as flux:
-        if arguments.verb == "start":
-            await start(flux, workflow, arguments.ids)
-        else:
-            await asyncio.sleep(3600)
+    async with FluxEngine(arguments.url, workflows=known, config=config) as flux:
+        match arguments.verb:
+            case "start":
+                await start(flux, known[0], arguments.ids)
+            case "watch":
+                await asyncio.sleep(3600)
+            case verb:
+                await signal(flux, arguments.ids, wait=verb == "signal")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("workflow")
-    parser.add_argument("verb", choices=["start", "watch"])
+    parser.add_argument("url")
+    parser.add_argument("workflow", choices=WORKFLOWS)
+    parser.add_argument("verb", choices=["start", "watch", "signal", "send"])
     parser.add_argument("ids", nargs="*")
     parser.add_argument("--hold")
     parser.add_argument("--lease", type=float, default=0.5)

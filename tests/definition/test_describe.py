@@ -40,7 +40,17 @@ def test_description_can_be_written_as_json() -> None:
         "at_most_once": False,
         "after": ["reserve"],
         "description": "",
+        "kind": "step",
+        "signal": None,
     }
+
+
+def test_description_tells_of_waits() -> None:
+    """A declared wait names its signal, a sleep has none."""
+    order = Workflow("order").wait("approval", "approved").sleep("cool-down", 60)
+    approval, cool_down = order.describe().steps
+    assert (approval.kind, approval.signal) == ("wait", "approved")
+    assert (cool_down.kind, cool_down.signal) == ("sleep", None)
 
 
 def test_definition_describes_itself_alike() -> None:

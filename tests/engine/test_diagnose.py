@@ -142,6 +142,14 @@ async def test_a_signal_that_has_come(
     assert told.due_at == clock.now()
 
 
+async def test_a_signal_that_was_taken(quiet: FluxEngine) -> None:
+    """One that another wait has taken is no reason to go on."""
+    await quiet.execute(Workflow("order").wait("a", "ok").wait("b", "ok"), id="order-1")
+    await quiet.signal("order-1", "ok")
+    told = await quiet.diagnose("order-1")
+    assert told.because == f"step 'b' waits for the signal 'ok' since {START}"
+
+
 async def test_a_correlation(quiet: FluxEngine) -> None:
     """The values by which it is found are told as they are in the input."""
     lead = Workflow("lead", correlate_by=("request_id", "company_id")).wait("ok")
@@ -167,6 +175,15 @@ async def test_one_that_is_driven(quiet: FluxEngine, open_engine: OpenEngine) ->
     assert (told.because, told.comes_next) == ("it is driven, at pay", "step 'pay' runs")
     assert (told.driven_until, told.due_at) == (START + timedelta(seconds=30), None)
     held.go_on.set()
+
+
+async def test_one_that_was_just_claimed(storage: WorkflowStorage, quiet: FluxEngine) -> None:
+    """It is driven, and no longer due, although it has not said what it does."""
+    await quiet.execute(Workflow("order").sleep("nap", 60), id="order-1")
+    await storage.claim("order-1", owner="other", lease=30)
+    told = await quiet.diagnose("order-1")
+    assert (told.because, told.due_at) == ("it is driven, at no step", None)
+    assert told.driven_until == START + timedelta(seconds=30)
 
 
 async def test_one_that_was_abandoned(

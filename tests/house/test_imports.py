@@ -20,13 +20,14 @@ MAY_IMPORT = {
     "config": {"errors", "clock", "definition", "observe"},
     "result": {"errors", "events", "state"},
     "engine": VALUES,
+    "blocking": VALUES | {"engine"},
     "testing": VALUES | {"engine", "flux"},
     "cli": VALUES | {"engine", "flux"},
     "flux_storages": LEAVES | {"storage"},
 }
 MAY_BE_IMPORTED_BY = {
     "aiosqlite": "flux_storages.sqlite",
-    "redis": "flux_storages.redis",
+    "redis": "flux_storages.redis_link",
     "click": "flux.cli",
     "rich": "flux.cli",
     "flux.testing": "flux.testing",

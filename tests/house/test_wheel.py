@@ -42,6 +42,12 @@ def test_wheel_holds_the_sql(wheel: set[str]) -> None:
     assert "flux_storages/sqlite.sql" in wheel
 
 
+def test_wheel_holds_the_scripts(wheel: set[str]) -> None:
+    """So do the scripts of the Redis storage, a verb each."""
+    scripts = {Path(name).stem for name in wheel if name.endswith(".lua")}
+    assert {"prelude", "create", "save", "claim_due", "list", "send_signal"} <= scripts
+
+
 def test_wheel_holds_the_license(wheel: set[str]) -> None:
     """The license comes along."""
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel)

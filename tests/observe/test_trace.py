@@ -7,7 +7,17 @@ import pytest
 
 from flux import events
 from flux.errors import StoredError
-from flux.events import AttemptEnd, CompensationEvent, DataChanges, Event, InstanceFacts, StepEvent
+from flux.events import (
+    AttemptEnd,
+    CompensationEvent,
+    DataChanges,
+    Event,
+    InstanceFacts,
+    Received,
+    RequestEvent,
+    StepEvent,
+    Waiting,
+)
 from flux.observe import trace
 from flux.observe.trace import FluxTraceEvent, trace_event
 
@@ -55,11 +65,36 @@ UNDO_FAILED = events.CompensationFailed(
     ended=AttemptEnd.TIMED_OUT,
 )
 
+RECEIVED = Received(
+    number=3, name="approved", payload=b'{"by":"kim"}', sent_at=BEGUN, signal_id="evt-1"
+)
+STEP_SUSPENDED = events.StepSuspended(
+    at=AT,
+    step="charge",
+    started_at=BEGUN,
+    attempt=2,
+    changes=CHANGES,
+    waiting=Waiting(signal="approved", until=LATER, default=b'"none"'),
+)
+CANCEL_REQUESTED = events.CancelRequested(at=AT, number=1, rollback=False, error=DECLINED)
+
 TOLD: list[tuple[Event, str, str | None]] = [
     (events.InstanceStarted(at=AT), "workflow:start", "running"),
     (events.InstanceRecovered(at=AT), "workflow:recovered", None),
     (events.InstanceParked(at=AT, reason="10 recoveries"), "workflow:parked", "parked"),
     (events.InstanceUnparked(at=AT), "workflow:unparked", None),
+    (events.InstanceSuspended(at=AT), "workflow:suspend", "suspended"),
+    (events.InstanceResumed(at=AT), "workflow:resume", "running"),
+    (events.InstancePaused(at=AT, number=1, reason="audit"), "workflow:pause", "paused"),
+    (CANCEL_REQUESTED, "workflow:cancel", None),
+    (events.RequestDropped(at=AT, number=1), "workflow:request_dropped", None),
+    (events.InstanceCancelled(at=AT), "workflow:cancelled", "cancelled"),
+    (events.DeadlineExceeded(at=AT, error=DECLINED), "workflow:deadline", None),
+    (
+        events.DefinitionAdopted(at=AT, version="2", shape=b"[]"),
+        "workflow:definition",
+        None,
+    ),
     (events.InstanceCompleted(at=AT), "workflow:complete", "completed"),
     (events.InstanceFailed(at=AT), "workflow:error", "failed"),
     (events.RollbackStarted(at=AT), "workflow:rollback_start", "rolling_back"),
@@ -78,6 +113,13 @@ TOLD: list[tuple[Event, str, str | None]] = [
     (events.StepReplayed(at=AT, step="charge", number=2), "step:replayed", "completed"),
     (events.StepReopened(at=AT, step="charge", number=2), "step:reopened", "running"),
     (STEP_COMPLETED, "step:complete", "completed"),
+    (STEP_SUSPENDED, "step:suspend", "suspended"),
+    (
+        events.SignalTaken(at=AT, step="charge", received=RECEIVED),
+        "signal:received",
+        "suspended",
+    ),
+    (events.WaitTimedOut(at=AT, step="charge", signal="approved"), "step:timeout", "suspended"),
     (ATTEMPT_FAILED, "step:retry", "running"),
     (STEP_FAILED, "step:error", "failed"),
     (
@@ -125,6 +167,7 @@ def test_no_event_is_forgotten() -> None:
         Event,
         StepEvent,
         CompensationEvent,
+        RequestEvent,
     }
 
 
@@ -194,6 +237,22 @@ def test_completion_tells_the_effort(facts: InstanceFacts) -> None:
     """A completed step tells how long its last attempt took, in seconds, and its retries."""
     made = traced(facts, STEP_COMPLETED)
     assert (made.duration, made.retries) == (1.5, 1)
+
+
+def test_suspension_tells_what_it_waits_for(facts: InstanceFacts) -> None:
+    """A suspended step tells its signal, until when, and what it changed."""
+    made = traced(facts, STEP_SUSPENDED)
+    assert made.data == {"paid": {"cents": 900}}
+    assert made.meta == {"signal": "approved", "until": LATER, "deleted": ["draft"]}
+    assert (made.duration, made.retries) == (1.5, 1)
+
+
+@pytest.mark.parametrize(
+    "event", [CANCEL_REQUESTED, events.DeadlineExceeded(at=AT, error=DECLINED)]
+)
+def test_turning_back_tells_why(facts: InstanceFacts, event: Event) -> None:
+    """A cancel and a missed deadline tell the error with which the instance ends."""
+    assert traced(facts, event).error == DECLINED
 
 
 def test_nothing_deleted_is_not_told(facts: InstanceFacts) -> None:
@@ -285,6 +344,14 @@ def test_compensation_error_tells_the_failure(facts: InstanceFacts) -> None:
     ("event", "meta"),
     [
         (events.InstanceParked(at=AT, reason="stuck"), {"reason": "stuck"}),
+        (events.InstancePaused(at=AT, number=1, reason="audit"), {"reason": "audit"}),
+        (CANCEL_REQUESTED, {"rollback": False}),
+        (events.DefinitionAdopted(at=AT, version="2", shape=b"[]"), {"version": "2"}),
+        (
+            events.SignalTaken(at=AT, step="charge", received=RECEIVED),
+            {"signal": "approved", "payload": {"by": "kim"}, "signal_id": "evt-1"},
+        ),
+        (events.WaitTimedOut(at=AT, step="charge", signal="approved"), {"signal": "approved"}),
         (
             events.InstanceRestarted(at=AT, from_step="charge", replaced=(2,)),
             {"from_step": "charge"},
@@ -306,7 +373,9 @@ def test_meta_tells_the_rest(facts: InstanceFacts, event: Event, meta: dict[str,
     assert traced(facts, event).meta == meta
 
 
-@pytest.mark.parametrize("end", [events.InstanceFailed, events.InstanceRolledBack])
+@pytest.mark.parametrize(
+    "end", [events.InstanceFailed, events.InstanceRolledBack, events.InstanceCancelled]
+)
 def test_failed_instance_tells_why(facts: InstanceFacts, end: type[Any]) -> None:
     """An instance that did not get through tells the cause, and how long it took."""
     told = traced(facts, end(at=AT, error=DECLINED))

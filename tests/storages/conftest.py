@@ -10,6 +10,7 @@ import pytest
 from flux.storage import WorkflowStorage
 from flux.testing import ManualClock
 from flux_storages import MemoryStorage, SQLiteStorage
+from redis_on_clock import RedisOnClock
 
 
 @pytest.fixture
@@ -18,12 +19,14 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def closed_storage(request: pytest.FixtureRequest, tmp_path: Path) -> WorkflowStorage:
     """A storage that nobody has opened."""
     if request.param == "memory":
         return MemoryStorage()
-    return SQLiteStorage(tmp_path / "flux.db", synchronous="normal")
+    if request.param == "sqlite":
+        return SQLiteStorage(tmp_path / "flux.db", synchronous="normal")
+    return RedisOnClock.from_url(request.getfixturevalue("redis_url"))
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from attrs import evolve
 
 from flux.errors import (
     StaleInstanceError,
     StorageClosedError,
     StorageError,
     UniqueKeyTakenError,
+    UnseenSignalsError,
 )
 from flux.storage import Entry, Lease, Record, StoredSignal, WorkflowFilter, WorkflowStorage
 from flux.testing import ManualClock
@@ -233,6 +235,13 @@ class TestUniqueKeys:
         assert await storage.create(record(unique_key="key"))
         assert not await storage.create(record(unique_key="key", owner="two"))
 
+    async def test_id_comes_before_the_key_of_another(self, storage: WorkflowStorage) -> None:
+        """A create of an id that exists is not told of a key that a third instance holds."""
+        await storage.create(record("holder", unique_key="key"))
+        await storage.create(record("known", unique_key="other"))
+        assert await storage.create(record("known", unique_key="key"))
+        assert not await storage.create(record("known", unique_key="key", owner="two"))
+
     async def test_freed_at_the_end(self, storage: WorkflowStorage) -> None:
         """The save that ends an instance gives its key free."""
         await storage.create(record("first", unique_key="key"))
@@ -249,6 +258,15 @@ class TestUniqueKeys:
         """An instance that is ended from the start takes no key."""
         await storage.create(record("first", unique_key="key", ended_at=START))
         assert await storage.create(record("second", unique_key="key"))
+
+    async def test_created_ended_beside_the_holder(self, storage: WorkflowStorage) -> None:
+        """An instance that is ended from the start needs no key, and takes none away."""
+        await storage.create(record("first", unique_key="key"))
+        assert await storage.create(record("second", unique_key="key", ended_at=START))
+        assert await storage.delete("second", revision=1)
+        with pytest.raises(UniqueKeyTakenError) as caught:
+            await storage.create(record("third", unique_key="key"))
+        assert caught.value.holder == "first"
 
     async def test_taken_again_when_reopened(self, storage: WorkflowStorage) -> None:
         """A save that makes an instance live again takes its key again."""
@@ -613,6 +631,54 @@ class TestClaimDue:
         assert sorted(claimed) == sorted(map(str, range(20)))
 
 
+class TestNextDue:
+    async def test_first_of_those_to_come(
+        self, storage: WorkflowStorage, clock: ManualClock
+    ) -> None:
+        """It is told how long it takes until the first instance becomes due, by wake or lease."""
+        await storage.create(record("a"), wake=60)
+        await storage.create(record("b"), lease=30, wake=1)
+        await storage.create(record("c"), wake=45.25)
+        clock.advance(0.75)
+        assert await storage.next_due() == 29.25
+        await storage.delete("b", revision=1)
+        await storage.save(checkpoint("b", lease=90))
+        assert await storage.next_due() == 44.5
+
+    async def test_nothing_to_come(self, storage: WorkflowStorage) -> None:
+        """Where nothing will become due, there is no time to tell."""
+        assert await storage.next_due() is None
+        await storage.create(record("resting"))
+        assert await storage.next_due() is None
+
+    async def test_due_already(self, storage: WorkflowStorage, clock: ManualClock) -> None:
+        """What is due already does not count, and stays due."""
+        await storage.create(record("a"), wake=0)
+        await storage.create(record("b"), lease=10)
+        await storage.create(record("c"), wake=20)
+        clock.advance(10)
+        assert await storage.next_due() == 10
+        clock.advance(10)
+        assert await storage.next_due() is None
+        assert await due(storage) == ["a", "b", "c"]
+
+    async def test_workflows(self, storage: WorkflowStorage) -> None:
+        """Only instances of the named workflows count."""
+        for second, name in enumerate(("order", "refund", "other"), 1):
+            await storage.create(record(name, workflow=name), wake=second)
+        assert await storage.next_due(workflows=["refund", "other", "nothing"]) == 2
+        assert await storage.next_due(workflows=["nothing"]) is None
+        assert await storage.next_due(workflows=[]) is None
+
+    async def test_ended_and_deleted(self, storage: WorkflowStorage) -> None:
+        """What went to rest for ever, or was deleted, does not count."""
+        await storage.create(record("a"), lease=30)
+        await storage.create(record("b"), wake=30)
+        await storage.save(checkpoint("a", lease=None, ended_at=START))
+        await storage.delete("b", revision=1)
+        assert await storage.next_due() is None
+
+
 class TestRenew:
     async def test_all_in_one_call(self, storage: WorkflowStorage, clock: ManualClock) -> None:
         """One call extends many leases, counted from now, and leaves the revisions."""
@@ -813,11 +879,30 @@ class TestSignals:
         assert takers == [None, "approval"]
 
     async def test_revision_stays(self, storage: WorkflowStorage) -> None:
-        """A signal leaves the head of a driven instance as it is."""
+        """A signal leaves the head of a driven instance as it is, but for the last number."""
         await storage.create(record(), lease=30, wake=60)
         before = await head(storage)
         await storage.send_signal("order-7", signal())
-        assert await head(storage) == before
+        assert await head(storage) == evolve(before, last_signal=1)
+
+    async def test_last_of_the_inbox(self, storage: WorkflowStorage) -> None:
+        """Every head tells the number of the last signal, consumed or not."""
+        await storage.create(record(), wake=0)
+        for _ in range(2):
+            await storage.send_signal("order-7", signal())
+        found, claimed = await head(storage), await storage.claim("order-7", owner="a", lease=0)
+        (due,) = await storage.claim_due(owner="b", lease=30, limit=1)
+        await storage.save(checkpoint(expected=3, owner="b", consumed={1: "x", 2: "y"}))
+        heads = (found, claimed, due, await head(storage))
+        assert [one and one.last_signal for one in heads] == [2, 2, 2, 2]
+
+    async def test_given_last_signal(self, storage: WorkflowStorage) -> None:
+        """The storage keeps the number itself: what a new record says of it is ignored."""
+        await storage.create(record(last_signal=5))
+        assert (await head(storage)).last_signal == 0
+        receipt = await storage.send_signal("order-7", signal())
+        assert receipt is not None
+        assert receipt.number == 1
 
 
 class TestNoLostWakeUp:
@@ -871,6 +956,72 @@ class TestNoLostWakeUp:
             acts += [rest, sent] if number % 2 else [sent, rest]
         await asyncio.gather(*acts)
         assert len(await due(storage, limit=100)) == 20
+
+
+class TestUnseenSignals:
+    async def test_end_is_refused(self, storage: WorkflowStorage) -> None:
+        """A save that would end an instance with an unseen signal is refused, nothing written."""
+        await storage.create(record(unique_key="key"), entries=[Entry(number=1, body=b"1")])
+        for name in ("x", "y"):
+            await storage.send_signal("order-7", signal(name))
+        before = await storage.load("order-7"), await storage.signals("order-7")
+        end = checkpoint(
+            status="completed", ended_at=START, lease=None, seen=1, consumed={1: "x"},
+            entries=(Entry(number=1, body=b"x"), Entry(number=2, body=b"2")),
+        )  # fmt: skip
+        for _ in range(2):
+            with pytest.raises(UnseenSignalsError, match="got signal 2 meanwhile") as caught:
+                await storage.save(end)
+            assert (caught.value.id, caught.value.last) == ("order-7", 2)
+        assert (await storage.load("order-7"), await storage.signals("order-7")) == before
+        assert await ids(storage, status="completed") == []
+        with pytest.raises(UniqueKeyTakenError):
+            await storage.create(record("other", unique_key="key"))
+
+    async def test_end_when_seen(self, storage: WorkflowStorage) -> None:
+        """Once the driver has seen the signal, the same save succeeds, and so does a repetition."""
+        await storage.create(record())
+        await storage.send_signal("order-7", signal())
+        with pytest.raises(UnseenSignalsError):
+            await storage.save(checkpoint(ended_at=START, lease=None))
+        for _ in range(2):
+            assert await storage.save(checkpoint(ended_at=START, lease=None, seen=1)) == 1
+        assert (await head(storage)).revision == 2
+
+    async def test_repetition_after_a_later_signal(self, storage: WorkflowStorage) -> None:
+        """A repeated end has succeeded, although a signal has come since."""
+        await storage.create(record())
+        await storage.save(checkpoint(ended_at=START, lease=None))
+        await storage.send_signal("order-7", signal())
+        assert await storage.save(checkpoint(ended_at=START, lease=None)) == 1
+
+    async def test_stale_comes_first(self, storage: WorkflowStorage) -> None:
+        """Who has lost the instance is told so, whatever it has not seen."""
+        await storage.create(record())
+        await storage.send_signal("order-7", signal())
+        for stale in ({"expected": 5}, {"owner": "two"}):
+            with pytest.raises(StaleInstanceError):
+                await storage.save(checkpoint(ended_at=START, **({"expected": 1} | stale)))
+
+    async def test_leased_at_its_end(self, storage: WorkflowStorage) -> None:
+        """A save that ends the instance and keeps the lease is refused alike."""
+        await storage.create(record(), lease=30)
+        await storage.send_signal("order-7", signal())
+        with pytest.raises(UnseenSignalsError):
+            await storage.save(checkpoint(ended_at=START))
+
+    async def test_at_the_same_time(self, storage: WorkflowStorage) -> None:
+        """Whichever comes first, signal or end: no signal is in an ended instance unseen."""
+        for number in range(20):
+            await storage.create(record(str(number)), lease=30)
+        acts = []
+        for number in range(20):
+            end = storage.save(checkpoint(str(number), ended_at=START, lease=None, status="x"))
+            sent = storage.send_signal(str(number), signal(), refused=["x"])
+            acts += [end, sent] if number % 2 else [sent, end]
+        await asyncio.gather(*acts, return_exceptions=True)
+        heads = [await head(storage, str(number)) for number in range(20)]
+        assert all((one.ended_at is None) == (one.last_signal == 1) for one in heads)
 
 
 class TestList:
@@ -983,6 +1134,38 @@ class TestList:
         assert await storage.count(WorkflowFilter(limit=1, after="nobody", offset=9)) == 5
         assert await storage.count(WorkflowFilter(status=["x", "y"], name="order")) == 4
         assert await storage.count(WorkflowFilter(labels={"a": "b"}, status="x")) == 1
+
+    async def test_ended_before(self, storage: WorkflowStorage) -> None:
+        """Only what has ended before the moment fits, whenever it was created."""
+        for number in range(5):
+            created_at = START + timedelta(seconds=number)
+            await storage.create(record(str(number), created_at=created_at))
+        for number in (0, 1, 4):
+            ended_at = START + timedelta(seconds=number % 4)
+            await storage.save(checkpoint(str(number), ended_at=ended_at, status="completed"))
+        moment = START + timedelta(seconds=1)
+        assert await ids(storage, ended_before=moment) == ["4", "0"]
+        assert await ids(storage, ended_before=moment, limit=1, offset=1) == ["0"]
+        assert await ids(storage, ended_before=moment, after="4") == ["0"]
+        assert await ids(storage, ended_before=moment, status="running") == []
+        assert await ids(storage, ended_before=START) == []
+        later = moment + timedelta(microseconds=1)
+        assert await storage.count(WorkflowFilter(ended_before=later, status="completed")) == 3
+        assert await storage.count(WorkflowFilter(ended_before=later, name="other")) == 0
+
+    async def test_ended_before_in_another_zone(self, storage: WorkflowStorage) -> None:
+        """The moment is an instant, in whatever zone it is written."""
+        await storage.create(record(ended_at=START))
+        far_east = timezone(timedelta(hours=9))
+        assert await ids(storage, ended_before=START.astimezone(far_east)) == []
+        moment = (START + timedelta(seconds=1)).astimezone(far_east)
+        assert await ids(storage, ended_before=moment) == ["order-7"]
+
+    async def test_live_again(self, storage: WorkflowStorage) -> None:
+        """What was made live again has not ended."""
+        await storage.create(record(ended_at=START))
+        await storage.save(checkpoint())
+        assert await ids(storage, ended_before=START + timedelta(days=1)) == []
 
 
 class TestDelete:

@@ -220,7 +220,7 @@ class TestSchema:
         """A new file bears the mark of Flux, a version, and is in WAL mode."""
         await open_and_close(path)
         assert execute(path, "PRAGMA application_id") == [(int.from_bytes(b"Flux", "big"),)]
-        assert execute(path, "PRAGMA user_version") == [(1,)]
+        assert execute(path, "PRAGMA user_version") == [(2,)]
         assert execute(path, "PRAGMA journal_mode") == [("wal",)]
 
     @pytest.mark.parametrize(
@@ -234,7 +234,21 @@ class TestSchema:
         execute(path, "SELECT 1", *before)
         async with opened(SQLiteStorage(path)) as storage:
             assert await storage.create(record())
-        assert execute(path, "PRAGMA user_version") == [(1,)]
+        assert execute(path, "PRAGMA user_version") == [(2,)]
+
+    async def test_migrated_from_the_first(self, path: Path) -> None:
+        """A database of the first schema is brought to the present one, with all that is in it."""
+        async with opened(SQLiteStorage(path)) as storage:
+            await storage.create(record(), entries=[Entry(number=1, body=b"1")])
+        execute(path, "DROP TABLE shared_values", "PRAGMA user_version = 1")
+        tables = "SELECT name, sql FROM sqlite_master ORDER BY name"
+        assert all("values" not in name for name, _ in execute(path, tables))
+        again = SQLiteStorage(path)
+        async with opened(again):
+            assert await again.load("order-7") == (record(), (Entry(number=1, body=b"1"),))
+            await again.set_value("rate", b"1.5", ttl=30)
+            assert await again.get_value("rate") == b"1.5"
+        assert execute(path, "PRAGMA user_version") == [(2,)]
 
     async def test_opened_again(self, path: Path) -> None:
         """An existing database is not made anew."""

@@ -55,16 +55,17 @@ class Child:
 
 
 class Stage:
-    """A folder with a storage and an outside world, and the processes at work in it."""
+    """A storage, a folder with the outside world, and the processes at work in them."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
+    def __init__(self, program: Path, folder: Path, url: str) -> None:
         self.folder = folder
+        self._url = url
         self._program = program
         self._children: list[Child] = []
 
     def start(self, *arguments: str, hold: str | None = None) -> Child:
         """Start the program with these arguments."""
-        command = [sys.executable, str(self._program), str(self.folder), *arguments]
+        command = [sys.executable, str(self._program), str(self.folder), self._url, *arguments]
         if hold is not None:
             command += ["--hold", hold]
         child = Child(command, self.folder / f"child-{len(self._children)}.log")
@@ -111,7 +112,7 @@ class Stage:
         """The instance as last saved. Nothing is driven by asking."""
 
         async def get() -> WorkflowState:
-            async with FluxEngine(f"sqlite:///{self.folder / 'flux.db'}") as flux:
+            async with FluxEngine(self._url) as flux:
                 return await flux.get(id)
 
         return asyncio.run(get())
@@ -126,7 +127,7 @@ class Stage:
         """The status of every instance."""
 
         async def list_all() -> dict[str, str]:
-            async with FluxEngine(f"sqlite:///{self.folder / 'flux.db'}") as flux:
+            async with FluxEngine(self._url) as flux:
                 found = await flux.list(WorkflowFilter(limit=1000))
                 return {summary.id: summary.status for summary in found}
 

@@ -126,6 +126,7 @@ heads = whole(
     cancelling=st.none() | st.sampled_from(Cancelling),
     undated=st.booleans(),
     inbox_read=counts,
+    inbox_seen=counts,
     shape=shapes.map(orjson.dumps),
     version=names,
 )

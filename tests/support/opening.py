@@ -1,4 +1,4 @@
-"""The fixtures of tests that run on both storages; a `conftest.py` imports them.
+"""The fixtures of tests that run on every storage; a `conftest.py` imports them.
 
 `storage` is the storage itself, `open_engine` opens an engine on it (or on what a test puts in
 front of it), and `engine` is such an engine. All that was opened is closed when the test ends.
@@ -27,22 +27,29 @@ class OpenEngine(Protocol):
     ) -> FluxEngine: ...
 
 
-def memory(folder: Path) -> WorkflowStorage:
+def memory(request: pytest.FixtureRequest) -> WorkflowStorage:
     from flux_storages import MemoryStorage
 
     return MemoryStorage()
 
 
-def sqlite(folder: Path) -> WorkflowStorage:
+def sqlite(request: pytest.FixtureRequest) -> WorkflowStorage:
     from flux_storages import SQLiteStorage
 
+    folder: Path = request.getfixturevalue("tmp_path")
     return SQLiteStorage(folder / "flux.db", synchronous="normal")
 
 
-@pytest.fixture(params=[memory, sqlite], ids=["memory", "sqlite"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> WorkflowStorage:
-    make: Callable[[Path], WorkflowStorage] = request.param
-    return make(tmp_path)
+def redis(request: pytest.FixtureRequest) -> WorkflowStorage:
+    from redis_on_clock import RedisOnClock
+
+    return RedisOnClock.from_url(request.getfixturevalue("redis_url"))
+
+
+@pytest.fixture(params=[memory, sqlite, redis], ids=["memory", "sqlite", "redis"])
+def storage(request: pytest.FixtureRequest) -> WorkflowStorage:
+    make: Callable[[pytest.FixtureRequest], WorkflowStorage] = request.param
+    return make(request)
 
 
 @pytest.fixture
