@@ -57,6 +57,7 @@ class Drivers:
         self._changed = asyncio.Event()
         self._watched: dict[str, Watch] = {}
         self._unfit: Counter[str] = Counter()
+        self._told_unfit: set[str] = set()
         self.on_rest: Callable[[float], None] = lambda seconds: None
         """Called with the seconds after which an instance that has come to rest is due."""
 
@@ -76,6 +77,8 @@ class Drivers:
         """Let a driver go, in a task of its own."""
         self.lose(driver.instance.id)
         driver.watcher.on_stuck = partial(self._replace, driver)
+        self._unfit.pop(driver.instance.id, None)
+        self._told_unfit.discard(driver.instance.id)
         self._drivers[driver.instance.id] = driver
         self.tell(driver.instance.id)
         task = asyncio.create_task(driver.drive(), name=f"flux {driver.instance.id}")
@@ -236,7 +239,8 @@ class Drivers:
         try:
             await self._drive(record, held, self.left_behind, is_due=True)
         except (DefinitionChangedError, UnknownWorkflowError) as error:
-            if self._unfit[record.id] == 1:
+            if record.id not in self._told_unfit:
+                self._told_unfit.add(record.id)
                 self._services.logger.warning(
                     "instance.unfit", extra={"instance": record.id, "why": str(error)}
                 )

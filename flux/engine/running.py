@@ -205,6 +205,9 @@ class Running:
                     return await self.until_rest(id, verb=verb)
                 if not loaded.status.is_rest:
                     raise steering.refused(id, loaded.status, verb)
+                if self._drivers.room <= 0:
+                    await self._drivers.wait_for_change(self._services.config.poll)
+                    continue
                 claim = await self._drivers.take_over(id, self._decided(decision))
                 if claim.stands and claim.driver is None:
                     return await self.until_rest(id, verb=verb)
