@@ -427,7 +427,7 @@ class Driver:
         return max(0.0, (moment - self._now()).total_seconds())
 
     def _seconds_to_deadline(self) -> float:
-        deadline = self.instance.deadline
+        deadline = plan.deadline_of(self.instance)
         return math.inf if deadline is None else self._seconds_until(deadline)
 
     def _pause_before(self, action: plan.Action) -> float:

@@ -162,7 +162,7 @@ class Plan:
         if is_late(instance, now):
             return MissDeadline()
         if stands and status is not WorkflowStatus.SUSPENDED:
-            return Finish(status, _deadline(instance))
+            return Finish(status, deadline_of(instance))
         if instance.head.direction is Direction.BACK:
             return self._back(instance, now)
         order = self.definition.order
@@ -211,7 +211,7 @@ class Plan:
         until = execution.waiting.until
         if until is not None and until <= now:
             return TimeOut(step, execution)
-        return Finish(WorkflowStatus.SUSPENDED, _earlier(until, _deadline(instance)))
+        return Finish(WorkflowStatus.SUSPENDED, _earlier(until, deadline_of(instance)))
 
     def _back(self, instance: Instance, now: datetime) -> Action:
         if instance.head.cancelling is Cancelling.KEEP:
@@ -259,11 +259,12 @@ def is_late(instance: Instance, now: datetime) -> bool:
     """Whether the instance goes forward past its deadline."""
     if instance.origin.deadline is None:
         return False
-    deadline = _deadline(instance)
+    deadline = deadline_of(instance)
     return deadline is not None and deadline <= now
 
 
-def _deadline(instance: Instance) -> datetime | None:
+def deadline_of(instance: Instance) -> datetime | None:
+    """By when the instance has to end; None for never, and on the way back."""
     return instance.deadline if instance.head.direction is Direction.FORWARD else None
 
 
