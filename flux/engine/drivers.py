@@ -138,20 +138,19 @@ class Drivers:
         if watch is not None:
             watch.changed.set()
 
-    def left_behind(
-        self, definition: WorkflowDefinition, loaded: Loaded, *, called_off: bool = False
-    ) -> list[Event]:
+    def left_behind(self, definition: WorkflowDefinition, loaded: Loaded) -> list[Event]:
         """What has happened to an instance that another driver left in whatever state."""
         at = self._services.clock.now()
         if loaded.status is WorkflowStatus.PENDING:
             return [events.InstanceStarted(at=at)]
+        cancelled = waiting.cancel_asked_for(loaded.instance) is not None
         return recovered(
             definition,
             loaded.instance,
             loaded.record.intent,
             max_recoveries=self._services.config.max_recoveries,
             at=at,
-            called_off=called_off,
+            called_off=cancelled or is_late(loaded.instance, at),
         )
 
     async def wait_for_change(self, seconds: float) -> None:
@@ -353,8 +352,7 @@ class Drivers:
         self._cancel(driver)
         self._leave(driver)
         driver.drop_lease()
-        called_off = partial(self.left_behind, called_off=True)
-        again = asyncio.create_task(self.take_over(id, called_off))
+        again = asyncio.create_task(self.take_over(id, self.left_behind))
         self._claims.add(again)
         again.add_done_callback(self._claimed)
 

@@ -264,8 +264,8 @@ def after_interruption(
 ) -> Event:
     """What it means that the driver which had saved the intent to run this step is gone.
 
-    `called_off` says that it is gone since the instance goes no further. `step` is None if the code
-    at hand has lost it, as it may where the instance is only undone.
+    `called_off` says that the instance goes no further anyway, so that the cause is another. `step`
+    is None if the code at hand has lost it, as it may where the instance is only undone.
     """
     at_most_once = step is not None and step.at_most_once
     attempt = next_attempt(execution)

@@ -27,8 +27,8 @@ def recovered(
 ) -> list[Event]:
     """What a saved intent, whose driver is gone, says to the next driver. Pure.
 
-    `called_off` says that the driver was left since its handler ignored a cancel. Without an intent
-    nothing was going on: the lease was given back, and nothing has happened.
+    `called_off` says that the instance goes no further anyway. Without an intent nothing was going
+    on: the lease was given back, and nothing has happened.
     """
     if not intent:
         return []

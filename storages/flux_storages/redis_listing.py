@@ -1,6 +1,7 @@
 """Listings and counts in Redis: indexes walked part by part, so that nobody waits for long."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
 from heapq import nlargest
 from typing import Any
 
@@ -20,7 +21,7 @@ async def list_heads(run: Run, filter: WorkflowFilter) -> Sequence[WorkflowSumma
     offset, limit = max(filter.offset, 0), max(filter.limit, 0)
     found: dict[bytes, WorkflowSummary] = {}
     after = records.optional(filter.after)
-    for walk in _walks(filter) if limit else ():
+    for walk in _walks(filter):
         rows = await walk.rows(run, after, offset + limit)
         found |= {row[0]: records.summary(row) for row in rows}
     newest = nlargest(offset + limit, found.values(), key=_age)
@@ -78,5 +79,5 @@ def _label_index(name: str, value: str) -> str:
     return f":label:{escaped}={value}"
 
 
-def _age(summary: WorkflowSummary) -> tuple[object, bytes]:
-    return summary.created_at, summary.id.encode()
+def _age(summary: WorkflowSummary) -> tuple[datetime, str]:
+    return summary.created_at, summary.id

@@ -18,6 +18,13 @@ def workers(flux_command: str, tmp_path: Path) -> Iterator[Workers]:
     workers.kill_all()
 
 
+@pytest.fixture
+def workers_on_redis(flux_command: str, redis_url: str, tmp_path: Path) -> Iterator[Workers]:
+    workers = Workers(flux_command, redis_url, tmp_path)
+    yield workers
+    workers.kill_all()
+
+
 def test_worker_drives_what_is_due(workers: Workers) -> None:
     """An instance that another process started and woke runs in the worker, to its end."""
     workers.open_gate()
@@ -29,17 +36,13 @@ def test_worker_drives_what_is_due(workers: Workers) -> None:
     assert did == [("packing", worker.pid), ("shipped", worker.pid)]
 
 
-def test_worker_on_redis_hears_at_once(flux_command: str, redis_url: str, tmp_path: Path) -> None:
+def test_worker_on_redis_hears_at_once(workers_on_redis: Workers) -> None:
     """On Redis a signal from another process is acted on long before the next poll."""
-    workers = Workers(flux_command, redis_url, tmp_path)
-    workers.open_gate()
-    workers.order("order-1")
-    worker = workers.start("--poll", 3600)
-    try:
-        workers.pay("order-1")
-        assert workers.result("order-1") == "completed"
-    finally:
-        worker.kill()
+    workers_on_redis.open_gate()
+    workers_on_redis.order("order-1")
+    workers_on_redis.start("--poll", 3600)
+    workers_on_redis.pay("order-1")
+    assert workers_on_redis.result("order-1") == "completed"
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])

@@ -14,7 +14,7 @@ from flux.blocking import BlockingEngine
 
 from .worker_app import workflows
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Worker:

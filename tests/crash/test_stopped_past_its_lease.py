@@ -51,7 +51,7 @@ def test_stopped_in_a_handler_that_waits(stage: Stage) -> None:
     """A process that can hear, and was stopped, learns that it has lost and ends its handler."""
     late = stage.start("order", "start", "o-1", hold="after reserve")
     stage.wait_until(lambda: stage.effects("holding"))
-    late.stop()
+    stage.stop_outside_of_a_write(late)
     peer = stage.start("order", "watch")
     stage.wait_until(lambda: stage.state("o-1").status is WorkflowStatus.COMPLETED)
     late.go_on()
@@ -66,7 +66,7 @@ def test_stopped_among_many(stage: Stage) -> None:
     ids = [f"o-{number}" + ("-nowhere" if number % 5 == 0 else "") for number in range(40)]
     late = stage.start("order", "start", *ids)
     stage.wait_until(lambda: len(stage.effects("did")) > 20)
-    late.stop()
+    stage.stop_outside_of_a_write(late)
     stage.start("order", "watch")
     stage.wait_until(lambda: set(stage.statuses().values()) <= {"completed", "rolled_back"})
     before = len(stage.effects())

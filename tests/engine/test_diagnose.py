@@ -24,12 +24,19 @@ from flux import (
 from flux.testing import ManualClock
 from leasing import Held
 from opening import OpenEngine
-from sagas import Flaky, noting, passing, sequence, until
+from sagas import Flaky, noting, sequence, until
 from saves import DiedError, Saves
+from settling import passing, watched
 from undoing import Lives, fail, rested
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 QUIET: Any = {"lease": 30, "poll": 3000}
+
+
+@pytest.fixture
+def storage(storage: WorkflowStorage) -> WorkflowStorage:
+    """The storage, for whose answers `passing` waits."""
+    return watched(storage)
 
 
 @pytest.fixture

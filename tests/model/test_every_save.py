@@ -1,62 +1,72 @@
-"""A process dies at each save of an instance in turn; what follows is what the model predicts."""
+"""At each save of an instance in turn, and in each call, something happens; the model knows what.
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+The instance is started, and then sent the signals that it may wait for.
+"""
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agreement import Agreement
+from agreement import Agreement, Fresh
 from budget import TIMEOUT, budget
-from flow_plans import Command, Fault, FlowPlan, Recovery
-from flux import WorkflowStorage
-from flux_storages import MemoryStorage, SQLiteStorage
-from random_plans import plans
+from flow_plans import Command, FlowPlan
+from incidents_model import Incident, Request, What
+from random_plans import incidents, plans
 
 pytestmark = TIMEOUT
 
+KINDS = pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
+STORY = (
+    Command("execute"),
+    Command("tell", request=Request(name="x")),
+    Command("tell", request=Request(name="y")),
+    Command("pass", hours=3),
+)
 
-def faults_of(saves: int, recovery: Recovery) -> Iterator[Fault]:
-    """Before and after each save, a process that dies and a storage that fails."""
-    for save in range(1, saves + 1):
-        for written in (False, True):
-            for dies in (False, True):
-                yield Fault(save=save, written=written, dies=dies, recovery=recovery)
 
-
+@KINDS
 @budget(examples=40)
-@given(plan=plans(), recovery=st.sampled_from(Recovery))
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_any_save_may_be_the_last(kind: str, plan: FlowPlan, recovery: Recovery) -> None:
-    """Whichever save the process dies at, before it or after it, the instance goes on rightly."""
-    saves = saves_of(plan, kind, ())
-    for fault in faults_of(saves, recovery):
-        saves_of(plan, kind, (fault,))
+@given(plan=plans(), chapter=st.integers(0, 2), incident=incidents())
+def test_anywhere(
+    kind: str, plan: FlowPlan, chapter: int, incident: Incident, fresh: Fresh
+) -> None:
+    """Wherever the incident strikes, the instance goes on rightly."""
+    counts = tell(plan, chapter, (), kind, fresh)
+    in_calls = incident.save is None
+    for number in range(1, counts["call" if in_calls else "save"] + 1):
+        save, call = (None, number) if in_calls else (number, incident.call)
+        moved = evolve(incident, save=save, call=call)
+        tell(plan, chapter, (moved,), kind, fresh)
 
 
+@KINDS
 @budget(examples=25)
-@given(plan=plans(), save=st.integers(1, 4), recovery=st.sampled_from(Recovery))
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_any_save_of_the_recovery(kind: str, plan: FlowPlan, save: int, recovery: Recovery) -> None:
-    """The process that goes on may die at any of its saves too."""
-    first = Fault(save=save, written=True, recovery=recovery)
-    saves = saves_of(plan, kind, (first,))
-    for second in faults_of(saves, recovery):
-        if second.dies:
-            saves_of(plan, kind, (first, second))
+@given(plan=plans(), first=incidents(), second=incidents())
+def test_any_save_of_the_recovery(
+    kind: str, plan: FlowPlan, first: Incident, second: Incident, fresh: Fresh
+) -> None:
+    """Whoever goes on after an incident may die at any of its saves too."""
+    for number in range(1, tell(plan, 0, (first,), kind, fresh)["save"] + 1):
+        again = evolve(second, what=What.DIES, save=number, call=None)
+        tell(plan, 0, (first, again), kind, fresh)
 
 
-def saves_of(plan: FlowPlan, kind: str, faults: tuple[Fault, ...]) -> int:
-    """Execute the plan beside the model; how many saves it took, from the last fault on."""
-    with tempfile.TemporaryDirectory() as folder:
-        storage: WorkflowStorage = MemoryStorage()
-        if kind == "sqlite":
-            storage = SQLiteStorage(Path(folder) / "flux.db", synchronous="normal")
-        agreement = Agreement(plan, [storage])
-        try:
-            agreement.do(Command("execute", None, faults))
-            return agreement.model.saves
-        finally:
-            agreement.close()
+def tell(
+    plan: FlowPlan, chapter: int, incidents: tuple[Incident, ...], kind: str, fresh: Fresh
+) -> dict[str, int]:
+    """Let the story happen beside the model, with these incidents in this chapter of it.
+
+    How many saves and calls that took, from the last incident on.
+    """
+    agreement = Agreement(plan, [fresh(kind)])
+    counts: dict[str, int] = {}
+    try:
+        for place, command in enumerate(STORY):
+            happens = incidents if place == chapter else ()
+            agreement.do(evolve(command, incidents=happens))
+            if place == chapter:
+                counts = agreement.model.counts
+    finally:
+        agreement.close()
+    return counts

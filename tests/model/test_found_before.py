@@ -2,11 +2,16 @@
 
 import pytest
 
-from agreement import Agreement
-from flow_plans import Act, Command, Fault, FlowPlan, StepPlan
-from flux_storages import MemoryStorage
+from agreement import Agreement, Fresh
+from flow_plans import Act, Command, FlowPlan, Reaction, StepPlan, WaitPlan
+from incidents_model import Incident, Request, What
 
-AT_ONCE = Fault(save=1, written=True)
+AT_ONCE = Incident(save=1, written=True)
+CANCEL = Request(verb="cancel")
+PAUSE = Request(verb="pause")
+IS_CANCELLED = Incident(what=What.IS_TOLD, call=1, request=CANCEL)
+WAITS = (Act.WAITS,)
+FOR_X = WaitPlan(signal="x")
 LIVES = {
     "a predicate that raises does not hide a commit": (
         FlowPlan((StepPlan(name="a", commit=True, when=(Act.WELL, Act.RAISES)),)),
@@ -55,19 +60,78 @@ LIVES = {
     "a rollback that stands still is not restarted": (
         FlowPlan((StepPlan(name="a", undo=()), StepPlan(name="b", script=(Act.RAISES,)))),
         [
-            Command("execute", None, (Fault(save=3, written=True), AT_ONCE, AT_ONCE)),
+            Command("execute", None, (Incident(save=3, written=True), AT_ONCE, AT_ONCE)),
             Command("restart", "a"),
             Command("resume"),
+        ],
+    ),
+    "a paused instance can be cancelled": (
+        FlowPlan((StepPlan(name="a", undo=(), script=WAITS, wait=FOR_X),)),
+        [Command("execute"), Command("tell", request=PAUSE), Command("tell", request=CANCEL)],
+    ),
+    "a paused instance misses its deadline": (
+        FlowPlan((StepPlan(name="a", undo=(), script=WAITS, wait=FOR_X),), deadline=1.5),
+        [Command("execute"), Command("tell", request=PAUSE), Command("pass", hours=2)],
+    ),
+    "a parked instance can be cancelled": (
+        FlowPlan((StepPlan(name="a", undo=()),)),
+        [Command("execute", None, (AT_ONCE,) * 3), Command("tell", request=CANCEL)],
+    ),
+    "a step whose wait is given up is undone": (
+        FlowPlan(
+            (
+                StepPlan(name="a", script=(Act.WELL, Act.RAISES)),
+                StepPlan(name="b", undo=(), script=WAITS, wait=FOR_X),
+            )
+        ),
+        [Command("execute"), Command("restart", "a")],
+    ),
+    "the cause is the cancel and not the verifier that it stopped": (
+        FlowPlan((StepPlan(name="a", at_most_once=True, script=(Act.DOUBTS,), verify=()),)),
+        [Command("execute", None, (Incident(what=What.LASTS, call=1), IS_CANCELLED))],
+    ),
+    "nothing is saved for an instance with nothing to do": (
+        FlowPlan((StepPlan(name="a"),)),
+        [
+            Command("execute", None, (Incident(what=What.IS_TOLD, save=2, request=PAUSE),)),
+            Command("restart", "a", (Incident(save=1),)),
+        ],
+    ),
+    "nothing is saved for a signal that is known": (
+        FlowPlan((StepPlan(name="a", script=WAITS),)),
+        [
+            Command("execute"),
+            Command("tell", request=Request(signal_id="i")),
+            Command("tell", request=Request(signal_id="i", waits=True)),
+        ],
+    ),
+    "nothing is saved for a pause of long ago": (
+        FlowPlan((StepPlan(name="a", script=WAITS),)),
+        [
+            Command("execute"),
+            Command("tell", request=Request()),
+            Command("tell", request=PAUSE),
+            Command("resume"),
+            Command("resume"),
+        ],
+    ),
+    "a handler that ignores its cancellation is left behind": (
+        FlowPlan((StepPlan(name="a", undo=(), told=Reaction.STAYS),)),
+        [
+            Command(
+                "execute", None, (IS_CANCELLED, Incident(what=What.CLOSES, save=1, written=True))
+            )
         ],
     ),
 }
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
 @pytest.mark.parametrize("life", LIVES)
-def test_found_before(life: str) -> None:
+def test_found_before(life: str, kind: str, fresh: Fresh) -> None:
     """They agree now."""
     plan, commands = LIVES[life]
-    agreement = Agreement(plan, [MemoryStorage()])
+    agreement = Agreement(plan, [fresh(kind)])
     try:
         for command in commands:
             agreement.do(command)

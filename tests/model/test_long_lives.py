@@ -4,39 +4,31 @@ Each is drawn from a seed, which a failure names together with all that happened
 `FLUX_MODEL_EXAMPLES=5000` tries so many of them.
 """
 
-from pathlib import Path
-
 import pytest
 
-from agreement import Agreement
+from agreement import Agreement, Fresh
 from budget import TIMEOUT, asked
 from flow_plans import Command
 from flux import WorkflowStorage
-from flux_storages import MemoryStorage, SQLiteStorage
 from seeded_plans import Life
 
 pytestmark = TIMEOUT
 
+LIVES = {"memory": 600, "sqlite": 150, "redis": 150}
 BATCH = 50
 
 
-def batches(examples: int) -> list[int]:
-    """The first seed of each batch."""
-    return list(range(0, asked(examples), BATCH))
+BATCHES = [
+    (kind, first) for kind, examples in LIVES.items() for first in range(0, asked(examples), BATCH)
+]
+"""The storages, each with the first seed of each batch."""
 
 
-@pytest.mark.parametrize("first", batches(500))
-def test_long_lives_on_memory(first: int) -> None:
-    """On memory, whatever happens to an instance, it is where the model says."""
+@pytest.mark.parametrize(("kind", "first"), BATCHES)
+def test_long_lives(kind: str, first: int, fresh: Fresh) -> None:
+    """Whatever happens to an instance, it is where the model says."""
     for seed in range(first, first + BATCH):
-        live(seed, MemoryStorage())
-
-
-@pytest.mark.parametrize("first", batches(150))
-def test_long_lives_on_sqlite(first: int, tmp_path: Path) -> None:
-    """On SQLite, whatever happens to an instance, it is where the model says."""
-    for seed in range(first, first + BATCH):
-        live(seed, SQLiteStorage(tmp_path / f"{seed}.db", synchronous="normal"))
+        live(seed, fresh(kind))
 
 
 def live(seed: int, storage: WorkflowStorage) -> None:

@@ -351,7 +351,7 @@ async def test_s16_one_that_is_parked(open_engine: OpenEngine, lives: Lives) -> 
 # Durable
 
 
-@pytest.mark.parametrize("reach", [waiting, sleeping, paused])
+@pytest.mark.parametrize("reach", RESTING)
 async def test_s16_the_deadline_is_durable(open_engine: OpenEngine, reach: Reach) -> None:
     """It passed while no process lived: the next one ends the instance."""
     clock, did = ManualClock(), list[str]()
@@ -363,6 +363,20 @@ async def test_s16_the_deadline_is_durable(open_engine: OpenEngine, reach: Reach
     second = await open_engine(workflows=[order], clock=clock, **LONG)
     result = await ended(second, clock=clock)
     assert (missed(result), did) == (True, ["a", "undo a"])
+
+
+async def test_s16_a_cancel_in_time_counts(open_engine: OpenEngine) -> None:
+    """It was accepted before the deadline, though somebody looks only after it."""
+    clock, did = ManualClock(), list[str]()
+    order = order_of(did)
+    first = await open_engine(clock=clock, **LONG)
+    await waiting(first, order)
+    await first.close()
+    await (await open_engine(clock=clock, **LONG)).cancel("o")
+    clock.advance(61)
+    second = await open_engine(workflows=[order], clock=clock, **LONG)
+    result = await ended(second, clock=clock)
+    assert (result.status, missed(result), did) == ("cancelled", False, ["a", "undo a"])
 
 
 async def test_s16_a_crash_before_the_deadline(

@@ -23,11 +23,19 @@ from flux import (
 from flux.testing import ManualClock
 from leasing import Held, Line, head_of
 from opening import OpenEngine
-from sagas import Flaky, as_time_passes, noting, passing, sequence, step_of, until
+from sagas import Flaky, as_time_passes, noting, sequence, step_of, until
 from saves import Saves
+from settling import passing, watched
 
 LONG: dict[str, Any] = {"lease": 30, "poll": 3000}
 """A poll that plays no part."""
+
+
+@pytest.fixture
+def storage(storage: WorkflowStorage) -> WorkflowStorage:
+    """The storage, for whose answers `passing` waits."""
+    return watched(storage)
+
 
 # A lease and a token
 
@@ -48,7 +56,7 @@ async def test_s23_a_claim_is_told_from_a_renewal(
     await passing(clock, 31)
     saves = Saves(storage)
     second = await open_engine(saves, workflows=[held.order], clock=clock, **LONG)
-    await second.resume("order-1")
+    await second.result("order-1", timeout=5)
     claimed = await head_of(storage, "order-1")
     assert claimed.revision == begun.revision + 1 + len(saves.made)
     assert claimed.owner != begun.owner
@@ -232,41 +240,6 @@ async def test_s23_told_in_the_answer_to_a_renewal(
 
 
 # Losing
-
-
-async def test_s23_a_late_driver_is_dropped(
-    storage: WorkflowStorage, open_engine: OpenEngine
-) -> None:
-    """An engine that could not renew loses the instance: its late result counts for nothing."""
-    clock, line, held = ManualClock(), Line(storage), Held()
-    first = await open_engine(line, clock=clock, lease=30, poll=3000)
-    executing = asyncio.create_task(first.execute(held.order, id="order-1"))
-    await until(lambda: held.ran)
-    line.is_cut = True
-    clock.advance(31)
-    second = await open_engine(workflows=[held.order], clock=clock, lease=30)
-    result = await second.resume("order-1")
-    held.go_on.set()
-    assert step_of(await as_time_passes(clock, executing), "pay").output == "pay 2"
-    assert held.ran[-1] == "pay 1 ended"
-    assert await second.get("order-1") == result.state
-
-
-async def test_s23_who_waited_is_not_told(
-    storage: WorkflowStorage, open_engine: OpenEngine
-) -> None:
-    """Whoever called `execute` on the engine that lost the instance gets the new one's result."""
-    clock, line, held = ManualClock(), Line(storage), Held()
-    first = await open_engine(line, clock=clock, lease=30, poll=3000)
-    executing = asyncio.create_task(first.execute(held.order, id="order-1"))
-    await until(lambda: held.ran)
-    line.is_cut = True
-    clock.advance(31)
-    second = await open_engine(workflows=[held.order], clock=clock, lease=30)
-    await second.resume("order-1")
-    line.is_cut = False
-    result = await as_time_passes(clock, executing)
-    assert (result.status, step_of(result, "pay").output) == ("completed", "pay 2")
 
 
 async def test_s23_a_lost_handler_is_cancelled(

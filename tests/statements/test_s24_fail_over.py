@@ -23,10 +23,17 @@ from flux.testing import ManualClock
 from flux_storages import MemoryStorage, RedisStorage, SQLiteStorage
 from leasing import Held, head_of
 from opening import OpenEngine
-from sagas import Flaky, as_time_passes, noting, passing, sequence, step_of, until
+from sagas import Flaky, as_time_passes, noting, sequence, step_of, until
 from saves import DiedError, Saves
+from settling import passing, watched
 
 SUSPENDED, COMPLETED = WorkflowStatus.SUSPENDED, WorkflowStatus.COMPLETED
+
+
+@pytest.fixture
+def storage(storage: WorkflowStorage) -> WorkflowStorage:
+    """The storage, for whose answers `passing` waits."""
+    return watched(storage)
 
 
 class Looks(Saves):
@@ -356,6 +363,22 @@ async def test_s24_an_engine_drives_as_many_as_it_may(open_engine: OpenEngine) -
     held.go_on.set()
     assert (await engine.result("other-1", timeout=5)).status is WorkflowStatus.COMPLETED
     assert ran == ["a"]
+
+
+async def test_s24_a_persons_verbs_keep_to_the_room(open_engine: OpenEngine) -> None:
+    """What a person lets go on waits for room as well."""
+    engine, held, act = await open_engine(max_instances=1), Held(), Flaky(2)
+    failing = Workflow("failing").step("act", act)
+    for number in range(2):
+        await engine.execute(failing, id=f"failing-{number}")
+    await engine.start(held.order, id="busy")
+    await until(lambda: held.ran)
+    resuming = [asyncio.create_task(engine.resume(f"failing-{number}")) for number in range(2)]
+    await asyncio.sleep(0.05)
+    seen = list(act.attempts)
+    held.go_on.set()
+    results = await asyncio.wait_for(asyncio.gather(*resuming), 5)
+    assert (seen, [result.status for result in results]) == ([1, 1], [COMPLETED] * 2)
 
 
 async def test_s24_several_engines_share(open_engine: OpenEngine) -> None:

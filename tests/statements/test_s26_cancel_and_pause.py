@@ -265,7 +265,7 @@ async def test_s26_one_that_waits_for_a_thread(open_engine: OpenEngine) -> None:
     await engine.cancel("o")
     assert (await ended(engine)).status is CANCELLED
     busy.go_on.set()
-    await ended(engine, "busy")
+    await engine.execute(Workflow("next").step("a", lambda ctx: None))  # in the same thread
     assert (b.told, did[-1]) == ([], "undo a")
 
 
@@ -1156,6 +1156,25 @@ async def test_s26_resume_while_the_pause_is_saved(own_race: Race) -> None:
     async with asyncio.timeout(5):
         assert (await engine.resume("o")).status is COMPLETED
     assert own_race.did == ["a", "c"]
+
+
+async def test_s26_a_pause_before_the_resume_is_over(
+    storage: WorkflowStorage, open_engine: OpenEngine
+) -> None:
+    """A second pause came while the first was being saved: the resume after both ends both."""
+    clock, moments, b = ManualClock(), Moments(storage), Held()
+    order = order_with(b, [])
+    first = await open_engine(moments, clock=clock)
+    sender = await open_engine(clock=clock)
+    second = await open_engine(workflows=[order], clock=clock)
+    await first.start(order, id="o")
+    await b.began.wait()
+    await sender.pause("o")
+    moments.before(resting_as("paused"), lambda: sender.pause("o"))
+    moments.after(resting_as("paused"), moments.dies)
+    b.go_on.set()
+    await becomes(second, lambda state: state.status is PAUSED)
+    assert (await second.resume("o")).status is COMPLETED
 
 
 async def test_s26_resume_and_pause_in_turn(engine: FluxEngine) -> None:

@@ -23,13 +23,39 @@ from flux import (
 from flux.testing import ManualClock
 from leasing import head_of
 from opening import OpenEngine
-from sagas import Flaky, heedless, noting, passing, sequence, step_of, until
+from sagas import Flaky, heedless, noting, sequence, step_of, until
 from saves import Saves
+from settling import passing, watched
+
+
+@pytest.fixture
+def storage(storage: WorkflowStorage) -> WorkflowStorage:
+    """The storage, for whose answers `passing` waits."""
+    return watched(storage)
 
 
 def order_with(act: Any, ran: list[str], **options: Any) -> Workflow:
     """An order that acts, then ships."""
     return Workflow("order").step("act", act, **options).step("ship", noting("ship", ran))
+
+
+async def closing(engine: FluxEngine) -> asyncio.Task[None]:
+    """The closing of the engine, once it has begun."""
+    task = asyncio.create_task(engine.close())
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await engine.count()
+            except EngineClosedError:
+                return task
+            await asyncio.sleep(0.001)
+
+
+async def close(engine: FluxEngine, go_on: asyncio.Event) -> None:
+    """Close the engine, and let `go_on` happen in its grace."""
+    closed = await closing(engine)
+    go_on.set()
+    await closed
 
 
 async def started(engine: FluxEngine, order: Workflow, ran: list[str]) -> None:
@@ -42,17 +68,17 @@ async def test_s27_a_step_that_ends_in_time_is_saved(
     storage: WorkflowStorage, open_engine: OpenEngine
 ) -> None:
     """A step that ends within the grace counts; the next one is left to the next engine."""
-    clock, ran = ManualClock(), list[str]()
+    clock, ran, go_on = ManualClock(), list[str](), asyncio.Event()
 
     async def act(ctx: WorkflowContext) -> str:
         ran.append("act")
-        await asyncio.sleep(0.03)
+        await go_on.wait()
         return "acted"
 
     order = order_with(act, ran)
     first = await open_engine(clock=clock, grace=5)
     await started(first, order, ran)
-    await first.close()
+    await close(first, go_on)
     second = await open_engine(clock=clock)
     assert ran == ["act"]
     assert step_of(await second.get("order-1"), "act").output == "acted"
@@ -69,25 +95,24 @@ async def test_s27_a_plain_step_gets_the_grace_too(open_engine: OpenEngine) -> N
 
     first, second = await open_engine(clock=clock, grace=5), await open_engine(clock=clock)
     await started(first, order_with(act, ran), ran)
-    closing = asyncio.create_task(first.close())
-    await asyncio.sleep(0.01)
+    closed = await closing(first)
     go_on.set()
-    await closing
+    await closed
     assert step_of(await second.get("order-1"), "act").output == "acted"
 
 
 async def test_s27_another_engine_goes_on_at_once(open_engine: OpenEngine) -> None:
     """After a close nobody waits for a lease: the clock need not move."""
-    clock, ran = ManualClock(), list[str]()
+    clock, ran, go_on = ManualClock(), list[str](), asyncio.Event()
 
     async def act(ctx: WorkflowContext) -> None:
         ran.append("act")
-        await asyncio.sleep(0.02)
+        await go_on.wait()
 
     order = order_with(act, ran)
     first = await open_engine(clock=clock, grace=5, lease=3000)
     await started(first, order, ran)
-    await first.close()
+    await close(first, go_on)
     second = await open_engine(workflows=[order], clock=clock)
     result = await asyncio.wait_for(second.resume("order-1"), 2)
     assert (result.status, ran) == (WorkflowStatus.COMPLETED, ["act", "ship"])
@@ -168,16 +193,16 @@ async def test_s27_a_back_off_is_handed_back_with_its_time(
 
 async def test_s27_a_rollback_is_handed_back_too(open_engine: OpenEngine) -> None:
     """A compensator gets the grace; the rest of the rollback is left to the next engine."""
-    clock, ran = ManualClock(), list[str]()
+    clock, ran, go_on = ManualClock(), list[str](), asyncio.Event()
 
     async def undo(ctx: CompensationContext) -> None:
         ran.append(f"undo {ctx.step}")
-        await asyncio.sleep(0.02)
+        await go_on.wait()
 
     order = sequence("a", "b", compensate=undo).step("fail", Flaky(None))
     first = await open_engine(clock=clock, grace=5)
     await started(first, order, ran)
-    await first.close()
+    await close(first, go_on)
     assert ran == ["undo b"]
     second = await open_engine(workflows=[order], clock=clock)
     result = await asyncio.wait_for(second.resume("order-1"), 2)
@@ -210,16 +235,16 @@ async def test_s27_who_waits_is_told(open_engine: OpenEngine, verb: str) -> None
 
 async def test_s27_who_waits_gets_what_ended_in_time(open_engine: OpenEngine) -> None:
     """A verb whose instance ends within the grace returns its result."""
-    ran: list[str] = []
+    go_on, ran = asyncio.Event(), list[str]()
 
     async def act(ctx: WorkflowContext) -> None:
         ran.append("act")
-        await asyncio.sleep(0.02)
+        await go_on.wait()
 
     engine = await open_engine(grace=5)
     executing = asyncio.create_task(engine.execute(Workflow("order").step("act", act)))
     await until(lambda: ran)
-    await engine.close()
+    await close(engine, go_on)
     assert (await executing).status is WorkflowStatus.COMPLETED
 
 
@@ -234,12 +259,11 @@ async def test_s27_nothing_new_is_begun(storage: WorkflowStorage, open_engine: O
     order = order_with(act, ran)
     engine = await open_engine(grace=5)
     await started(engine, order, ran)
-    closing = asyncio.create_task(engine.close())
-    await asyncio.sleep(0.01)
+    closed = await closing(engine)
     with pytest.raises(EngineClosedError):
         await engine.execute(order)
     go_on.set()
-    await closing
+    await closed
     assert ran == ["act"]
 
 
@@ -288,17 +312,17 @@ async def test_s27_all_leases_are_handed_back(
     storage: WorkflowStorage, open_engine: OpenEngine
 ) -> None:
     """After a close nothing is leased, whether it ended in time or was cut off; all is due."""
-    clock, ran = ManualClock(), list[str]()
+    clock, ran, go_on = ManualClock(), list[str](), asyncio.Event()
 
     async def act(ctx: WorkflowContext) -> None:
         ran.append(ctx.id)
-        await asyncio.sleep(0.02 if ctx.id == "order-0" else 60)
+        await (go_on.wait() if ctx.id == "order-0" else asyncio.sleep(60))
 
-    engine = await open_engine(clock=clock, grace=0.1, lease=3000)
+    engine = await open_engine(clock=clock, grace=0.2, lease=3000)
     for number in range(4):
         await engine.start(order_with(act, []), id=f"order-{number}")
     await until(lambda: len(ran) == 4)
-    await engine.close()
+    await close(engine, go_on)
     await open_engine(clock=clock)
     heads = [await head_of(storage, f"order-{number}") for number in range(4)]
     assert [(head.lease_until, head.wake_at) for head in heads] == [(None, clock.now())] * 4
@@ -306,17 +330,17 @@ async def test_s27_all_leases_are_handed_back(
 
 async def test_s27_a_wait_that_comes_in_time_is_saved(open_engine: OpenEngine) -> None:
     """A step that returns a wait within the grace is suspended, and does not run again."""
-    clock, ran = ManualClock(), list[str]()
+    clock, ran, go_on = ManualClock(), list[str](), asyncio.Event()
 
     async def ask(ctx: WorkflowContext) -> object:
         ran.append("ask")
-        await asyncio.sleep(0.02)
+        await go_on.wait()
         return wait("ok")
 
     order = order_with(ask, ran)
     first = await open_engine(clock=clock, grace=5, lease=3000)
     await started(first, order, ran)
-    await first.close()
+    await close(first, go_on)
     second = await open_engine(workflows=[order], clock=clock)
     assert step_of(await second.get("order-1"), "act").status is StepStatus.SUSPENDED
     result = await asyncio.wait_for(second.signal("order-1", "ok"), 2)
@@ -368,11 +392,11 @@ async def test_s27_nothing_is_claimed_any_more(open_engine: OpenEngine) -> None:
     engine = await open_engine(clock=clock, grace=5, poll=1)
     await engine.execute(sleeping, id="nap-1")
     await started(engine, order_with(act, ran), ran)
-    closing = asyncio.create_task(engine.close())
+    closed = await closing(engine)
     await passing(clock, 61)
-    assert (ran, closing.done()) == (["act"], False)
+    assert (ran, closed.done()) == (["act"], False)
     go_on.set()
-    await closing
+    await closed
     assert ran == ["act"]
 
 
@@ -400,18 +424,18 @@ async def test_s27_a_signal_is_kept(storage: WorkflowStorage, open_engine: OpenE
 
 async def test_s27_a_predicate_gets_the_grace_too(open_engine: OpenEngine) -> None:
     """The result before it is saved, though nothing follows it here."""
-    clock, ran = ManualClock(), list[str]()
+    clock, ran, go_on = ManualClock(), list[str](), asyncio.Event()
 
     async def when(ctx: WorkflowContext) -> bool:
         ran.append("when")
-        await asyncio.sleep(0.02)
+        await go_on.wait()
         return True
 
     order = sequence("a", ran=ran).step("b", noting("b", ran), when=when)
     first = await open_engine(clock=clock, grace=5, lease=3000)
     await first.start(order, id="order-1")
     await until(lambda: "when" in ran)
-    await first.close()
+    await close(first, go_on)
     second = await open_engine(workflows=[order], clock=clock)
     assert (step_of(await second.get("order-1"), "a").output, ran) == ("a", ["a", "when"])
     result = await asyncio.wait_for(second.resume("order-1"), 2)

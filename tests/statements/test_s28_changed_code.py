@@ -22,8 +22,9 @@ from flux import (
 )
 from flux.testing import ManualClock
 from opening import OpenEngine
-from sagas import noting, passing, step_of, until
+from sagas import noting, step_of, until
 from saves import DiedError, Saves
+from settling import passing, watched
 from undoing import Lives, fail
 
 FAR: Any = {"lease": 3000, "poll": 1000}
@@ -50,6 +51,12 @@ async def suspended(open_engine: OpenEngine, change: Change = was) -> None:
     engine = await open_engine(**FAR)
     await engine.execute(changed(change, [], version="1"), id="order-1")
     await engine.close()
+
+
+@pytest.fixture
+def storage(storage: WorkflowStorage) -> WorkflowStorage:
+    """The storage, for whose answers `passing` waits."""
+    return watched(storage)
 
 
 @pytest.fixture

@@ -288,6 +288,17 @@ class TestUniqueKeys:
         assert caught.value.holder == "second"
         assert ((await head(storage, "first")).revision, await bodies(storage, "first")) == (2, {})
 
+    async def test_saved_ended_beside_the_holder(self, storage: WorkflowStorage) -> None:
+        """An ended instance may be saved, and end again, while another holds its key."""
+        await storage.create(record("first", unique_key="key"))
+        await storage.save(checkpoint("first", ended_at=START))
+        await storage.create(record("second", unique_key="key"))
+        later = START + timedelta(seconds=1)
+        await storage.save(checkpoint("first", expected=2, ended_at=later))
+        with pytest.raises(UniqueKeyTakenError) as caught:
+            await storage.create(record("third", unique_key="key"))
+        assert caught.value.holder == "second"
+
     async def test_deleted_after_another_took_it(self, storage: WorkflowStorage) -> None:
         """An ended instance that is deleted leaves the key with its new holder."""
         await storage.create(record("first", unique_key="key"))
@@ -586,6 +597,7 @@ class TestClaimDue:
             await storage.create(record(str(number)), wake=number)
         clock.advance(10)
         assert await due(storage, limit=0) == []
+        assert await due(storage, limit=-1) == []
         assert await due(storage, limit=2) == ["0", "1"]
         assert await due(storage, limit=9) == ["2", "3", "4"]
 
@@ -599,11 +611,20 @@ class TestClaimDue:
         """Only instances of the named workflows are claimed; the others stay due."""
         for id in ("order", "refund", "other"):
             await storage.create(record(id, workflow=id), wake=0)
-        names = ["refund", "order", "nothing"]
+        names = ["refund", "order", "nothing", "order"]
         claimed = await storage.claim_due(owner="two", lease=30, limit=10, workflows=names)
-        assert [one.id for one in claimed] == ["order", "refund"]
+        assert [(one.id, one.revision) for one in claimed] == [("order", 2), ("refund", 2)]
         assert await storage.claim_due(owner="two", lease=30, limit=10, workflows=[]) == ()
         assert await due(storage) == ["other"]
+
+    async def test_limit_over_workflows(self, storage: WorkflowStorage) -> None:
+        """The limit counts over all workflows; whose instance is due longest comes first."""
+        for number, workflow in enumerate(["refund", "order", "refund", "order"]):
+            await storage.create(record(str(number), workflow=workflow), wake=number - 10)
+        both = ["order", "refund"]
+        claimed = await storage.claim_due(owner="two", lease=30, limit=3, workflows=both)
+        assert [one.id for one in claimed] == ["0", "1", "2"]
+        assert await due(storage, limit=1) == ["3"]
 
     async def test_due_time_put_off(self, storage: WorkflowStorage, clock: ManualClock) -> None:
         """A save puts the due time off, and another draws it near."""
@@ -811,6 +832,7 @@ class TestSignals:
             await storage.send_signal("order-7", signal())
         assert [one.number for one in await storage.signals("order-7", after=2)] == [3, 4]
         assert await storage.signals("order-7", after=4) == ()
+        assert len(await storage.signals("order-7", after=-2)) == 4
 
     async def test_unknown_instance(self, storage: WorkflowStorage) -> None:
         """A signal to an instance that is not stored has no receipt and leaves nothing."""
@@ -877,6 +899,13 @@ class TestSignals:
         await storage.save(checkpoint(consumed={2: "approval", 9: "nobody", 0: "nobody"}))
         takers = [one.consumed_by for one in await storage.signals("order-7")]
         assert takers == [None, "approval"]
+
+    async def test_consumed_before_it_came(self, storage: WorkflowStorage) -> None:
+        """A number that no signal bears yet cannot be consumed in advance."""
+        await storage.create(record())
+        await storage.save(checkpoint(consumed={1: "nobody"}))
+        await storage.send_signal("order-7", signal())
+        assert [one.consumed_by for one in await storage.signals("order-7")] == [None]
 
     async def test_revision_stays(self, storage: WorkflowStorage) -> None:
         """A signal leaves the head of a driven instance as it is, but for the last number."""
@@ -1132,7 +1161,7 @@ class TestList:
             await storage.create(record(str(number), status="xyz"[number % 3], labels=labels))
         assert await storage.count(WorkflowFilter()) == 5
         assert await storage.count(WorkflowFilter(limit=1, after="nobody", offset=9)) == 5
-        assert await storage.count(WorkflowFilter(status=["x", "y"], name="order")) == 4
+        assert await storage.count(WorkflowFilter(status=["x", "y", "x"], name="order")) == 4
         assert await storage.count(WorkflowFilter(labels={"a": "b"}, status="x")) == 1
 
     async def test_ended_before(self, storage: WorkflowStorage) -> None:
@@ -1152,6 +1181,28 @@ class TestList:
         later = moment + timedelta(microseconds=1)
         assert await storage.count(WorkflowFilter(ended_before=later, status="completed")) == 3
         assert await storage.count(WorkflowFilter(ended_before=later, name="other")) == 0
+        assert await storage.count(WorkflowFilter(ended_before=moment)) == 2
+
+    async def test_ended_before_it_was_created(self, storage: WorkflowStorage) -> None:
+        """One whose end lies before its beginning, as where clocks differ, is found as well."""
+        late = START + timedelta(days=1)
+        await storage.create(record("early", created_at=late, ended_at=START))
+        await storage.create(record("live", created_at=late))
+        await storage.create(record("later", created_at=late, ended_at=late))
+        moment = START + timedelta(seconds=1)
+        assert await ids(storage, ended_before=moment) == ["early"]
+        assert await ids(storage, ended_before=moment, after="live") == ["early"]
+        assert await ids(storage, ended_before=moment, after="early") == []
+
+    async def test_ended_early_among_others(self, storage: WorkflowStorage) -> None:
+        """One that ended before it was created does not hide those created after it."""
+        for id, created, ended in (("a", 2, 1), ("b", 3, 4), ("c", 20, 1), ("d", 30, 31)):
+            created_at, ended_at = (START + timedelta(seconds=n) for n in (created, ended))
+            await storage.create(record(id, created_at=created_at, ended_at=ended_at))
+        moment = START + timedelta(seconds=10)
+        assert await ids(storage, ended_before=moment) == ["c", "b", "a"]
+        await storage.delete("c", revision=1)
+        assert await ids(storage, ended_before=moment) == ["b", "a"]
 
     async def test_ended_before_in_another_zone(self, storage: WorkflowStorage) -> None:
         """The moment is an instant, in whatever zone it is written."""

@@ -93,6 +93,7 @@ class TestTimeToLive:
         await values.set_value("longer", b"2", ttl=60)
         await values.set_value("shorter", b"2", ttl=1)
         clock.advance(59)
+        await values.set_value("other", b"1")
         assert await values.get_value("longer") == b"2"
         assert await values.get_value("shorter") is None
 
@@ -159,8 +160,10 @@ class TestCompareAndSet:
 
     async def test_expired(self, values: SharedValues, clock: ManualClock) -> None:
         """A value whose time has come is no value."""
-        await values.set_value("rate", b"1", ttl=1)
+        for key in ("rate", "other"):
+            await values.set_value(key, b"1", ttl=1)
         clock.advance(1)
+        assert await values.compare_and_set_value("other", None, b"3")
         assert not await values.compare_and_set_value("rate", b"1", b"2")
         assert await values.compare_and_set_value("rate", None, b"3")
         assert await values.get_value("rate") == b"3"

@@ -8,10 +8,12 @@ from attrs import evolve
 
 from flow_plans import Call, Command, Entry, FlowPlan, Seen
 from flux import WorkflowStorage
+from quiet_model import QuietLoop
 from reference import Reference
 from worlds import World
 
-Storages = Callable[[], list[WorkflowStorage]]
+Fresh = Callable[[str], WorkflowStorage]
+"""Makes an empty storage of a kind."""
 
 
 class Agreement:
@@ -19,7 +21,7 @@ class Agreement:
 
     def __init__(self, plan: FlowPlan, storages: list[WorkflowStorage]) -> None:
         self.model = Reference(plan)
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=QuietLoop)
         self._run: Callable[[Any], Any] = self._runner.run
         self._worlds = [_Compared(World(plan, storage), self.model) for storage in storages]
         for compared in self._worlds:
@@ -51,9 +53,9 @@ class _Compared:
         self._same("calls", self._calls(self.world.calls), self._calls(self._model.calls))
         self._compared_calls = len(self._model.calls)
         self._same("refusal", got, refusal)
-        # Who drives on after a long back-off is open, and so whether it saves a rest of the pause.
-        if not self.world.has_slept_long:
-            self._same("number of saves", self.world.saves, self._model.saves)
+        self._same("answers", tuple(self.world.answers), tuple(self._model.answers))
+        self._same("number of saves", self.world.saves, self._model.saves)
+        self._same("hours", self.world.hours, self._model.hours)
         self._same("status", await self.world.status(), self._model.status)
         if self._model.status is not None:
             self._same_seen(await self.world.seen(), self._model.seen())

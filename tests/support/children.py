@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +44,9 @@ class Child:
         self._process.wait()
 
     def stop(self) -> None:
-        """Let it stand still until `go_on`."""
+        """Let it stand still until `go_on`; returns when it does, or has ended."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -82,6 +85,25 @@ class Stage:
         child = self.start(*arguments, hold=hold)
         self.wait_until(lambda: len(self.effects("holding")) > before)
         child.kill()
+
+    def stop_outside_of_a_write(self, child: Child) -> None:
+        """Stop a process, but not while it keeps the others from writing to an SQLite file."""
+        child.stop()
+        while self._is_locked():
+            child.go_on()
+            time.sleep(0.005)
+            child.stop()
+
+    def _is_locked(self) -> bool:
+        file = self.folder / "flux.db"
+        if not file.exists():
+            return False
+        with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            return False
 
     def kill_all(self) -> None:
         """Kill what still runs."""

@@ -1,15 +1,18 @@
-"""Plans of workflows whose handlers follow a script, and what a person does with their instances.
+"""Plans of workflows whose handlers follow a script, and what people do with their instances.
 
 A plan is plain frozen data: its repr, as a failing test prints it, can be pasted into a test.
 """
 
 from enum import StrEnum
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
-DAY = 86_400.0
-LEASE = 3 * DAY
-SHORT, LONG = 1.0, 5 * DAY
+from incidents_model import Incident, Request, deadly_if_not_first
+
+HOUR = 3600.0
+LEASE = 3 * HOUR
+POLL = HOUR
+SHORT, LONG = 1.0, 5 * HOUR
 """Back-offs: one within the lease, one that is longer than it."""
 
 
@@ -25,10 +28,46 @@ class Act(StrEnum):
     """It leaves what cannot be kept: a result, an answer or data that is not JSON."""
     DENIES = "denies"
     """A predicate says no, a verifier `not_done`."""
+    WAITS = "waits"
+    """It returns the wait of its step."""
+    LOSES = "loses"
+    """It makes that wait, and returns something else."""
 
 
 Script = tuple[Act, ...]
 """What the first calls do; all later ones go well."""
+
+
+class Reaction(StrEnum):
+    """What a function does that is cancelled while it runs."""
+
+    ENDS = "ends"
+    """It lets the cancellation through."""
+    FINISHES = "finishes"
+    """It takes note, and does what its script says."""
+    STAYS = "stays"
+    """It ignores that, and every other cancellation."""
+
+
+@frozen(kw_only=True)
+class WaitPlan:
+    """What a step waits for: a signal, or None for a sleep.
+
+    The hours end at half past, while all else happens at full hours: nothing happens at the very
+    moment of a timeout.
+    """
+
+    signal: str | None = None
+    hours: float | None = None
+    goes_on: bool = False
+    """Whether it goes on after its timeout; a sleep always does."""
+    by_date: bool = False
+    """Whether a sleep is told its end instead of its length."""
+
+    @property
+    def default(self) -> object:
+        """The output after a timeout."""
+        return None if self.signal is None else "nobody came"
 
 
 @frozen(kw_only=True)
@@ -49,13 +88,20 @@ class StepPlan:
     verify: Script | None = None
     undo: Script | None = None
     undo_retries: int = 0
+    wait: WaitPlan = WaitPlan(hours=0.5)
+    is_declared: bool = False
+    """Whether it is only that wait, without a handler."""
+    told: Reaction = Reaction.ENDS
 
 
 @frozen
 class FlowPlan:
-    """A workflow."""
+    """A workflow, and through how many engines verbs come; there is one more that knows it."""
 
     steps: tuple[StepPlan, ...]
+    deadline: float | None = None
+    """In hours, which end at half past."""
+    engines: int = 1
 
     def sources(self, step: StepPlan) -> tuple[str, ...]:
         """The steps that it comes after."""
@@ -93,43 +139,27 @@ class FlowPlan:
         return tuple(done)
 
 
-class Recovery(StrEnum):
-    """Who finds the instance after a fault: a person with a verb, or the poll of an engine."""
-
-    RESUME = "resume"
-    EXECUTE = "execute"
-    POLL = "poll"
-
-
-@frozen(kw_only=True)
-class Fault:
-    """What goes wrong at the n-th save of a command, counted from 1, and who goes on after it.
-
-    A process that `dies` there is gone, and its lease has to run out; else its storage merely
-    fails once. `written` says whether the save has happened all the same.
-    """
-
-    save: int
-    written: bool
-    dies: bool = True
-    recovery: Recovery = Recovery.RESUME
-
-
-def _deadly_in_recovery(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
-    return (*faults[:1], *(evolve(fault, dies=True) for fault in faults[1:]))
-
-
 @frozen
 class Command:
-    """A verb, the step that it names if it names one, and the faults on its way.
+    """A verb, the step that it names if it names one, and the incidents on its way.
 
-    The second fault strikes in the recovery from the first one, and so on. In a recovery a fault
-    always kills: whether anybody hears of a storage that merely fails there is open.
+    The second incident strikes after the first one, in the recovery from that if it was the end of
+    a process, and so on. `engine` says through which engine the verb comes. Besides the engine's
+    verbs there are `tell`, which sends the request, `pass`, which lets so many hours pass, and
+    `reopen`, which closes the engine and opens another.
     """
 
     verb: str
     step: str | None = None
-    faults: tuple[Fault, ...] = field(default=(), converter=_deadly_in_recovery)
+    incidents: tuple[Incident, ...] = field(default=(), converter=deadly_if_not_first)
+    engine: int = 0
+    request: Request | None = None
+    hours: int = 0
+
+    @property
+    def is_driven_by_finders(self) -> bool:
+        """Whether what comes of it is driven by whoever finds the instance due."""
+        return self.verb in ("tell", "pass")
 
 
 @frozen(kw_only=True)
@@ -158,6 +188,9 @@ class Entry:
     attempt_count: int
     lost: tuple[int, ...]
     undone: tuple[str, int] | None
+    waiting_for: str | None = None
+    wakes: float | None = None
+    """In hours since the beginning."""
 
 
 @frozen(kw_only=True)
@@ -170,3 +203,5 @@ class Seen:
     data: dict[str, object]
     history: tuple[Entry, ...]
     replaced: tuple[Entry, ...] = field(factory=tuple)
+    signals: tuple[tuple[str, object, str | None, str | None], ...] = ()
+    """Name, payload, id and taker of each."""

@@ -1,4 +1,4 @@
-"""What happens to an instance while it is driven: at one of its saves, or in a call of a function."""
+"""What happens to an instance while it is driven: at one of its saves, or in a call."""
 
 from enum import StrEnum
 

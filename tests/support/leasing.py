@@ -25,8 +25,9 @@ class Line(Saves):
         self.failures -= 1
         if self.is_cut or self.failures >= 0:
             raise StorageError("the line is cut")
+        renewed = await super().renew(leases, lease=lease)
         self.renewed.append([one.id for one in leases])
-        return await super().renew(leases, lease=lease)
+        return renewed
 
 
 class Held:

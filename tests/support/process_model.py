@@ -1,15 +1,17 @@
-"""Processes in a test: engines on one storage, each with its own view of it, and what strikes them."""
+"""Processes in a test: engines on one storage, each with its view of it, and what strikes them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, cast
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from flow_plans import HOUR, Reaction, StepPlan
 from flux import (
     FluxEngine,
     FluxError,
+    Lease,
+    Record,
     StorageError,
     UnseenSignalsError,
     Workflow,
@@ -18,6 +20,7 @@ from flux import (
 from flux.testing import ManualClock
 from incidents_model import Armed, Incident, Request, What
 from quiet_model import quiet_loop
+from reference_state import RESTS
 from saves import DiedError
 
 Storage = Any
@@ -48,6 +51,19 @@ class Counted:
         return call
 
 
+@frozen
+class Left:
+    """What a process leaves: the status of the instance, None for no instance; whether leased."""
+
+    status: str | None
+    is_leased: bool
+
+    @property
+    def rests(self) -> bool:
+        """Whether nobody has to go on with it."""
+        return self.status is None or self.status in RESTS
+
+
 class Process:
     """An engine, and the storage as it sees it."""
 
@@ -59,8 +75,14 @@ class Process:
         self.was_stalled = False
         self.incident: Incident | None = None
         """What ended it."""
+        self.left: Left | None = None
+        """What it left when it ended."""
         self.closing: asyncio.Task[None] | None = None
         self._scene = scene
+        self._owner: str | None = None
+        """The token with which it drove last."""
+        self._asked_for: set[str] = set()
+        """The tokens of its claims."""
         self._moves = asyncio.Event()
         self._moves.set()
 
@@ -73,15 +95,6 @@ class Process:
     def is_at_work(self) -> bool:
         """Whether it takes requests."""
         return self.closing is None and not self.is_dead and not self.was_stalled
-
-    def die(self) -> None:
-        """Do nothing any more."""
-        self.is_dead = True
-
-    def stall(self) -> None:
-        """Stand still before the next call of the storage, or right now in a handler."""
-        self.was_stalled = True
-        self._moves.clear()
 
     def thaw(self) -> None:
         """Go on where it stood still."""
@@ -106,14 +119,40 @@ class Process:
     async def create(self, record: Any, **terms: Any) -> bool:
         await self.moving()
         known = await self._scene.storage.load(record.id, history=False)
+        self._owner = record.owner
         made = self._scene.storage.create(record, **terms)
         written: bool = await (self._write(made) if known is None else made)
         return written
 
     async def save(self, checkpoint: Any) -> int:
         await self.moving()
+        self._owner = checkpoint.owner
         number: int = await self._write(self._scene.storage.save(checkpoint))
         return number
+
+    async def claim(self, id: str, *, owner: str, **terms: Any) -> Record | None:
+        await self.moving()
+        self._asked_for.add(owner)
+        record: Record | None = await self._scene.storage.claim(id, owner=owner, **terms)
+        await self.moving()
+        return record
+
+    async def claim_due(self, *, owner: str, **terms: Any) -> Sequence[Record]:
+        await self.moving()
+        self._asked_for.add(owner)
+        records: Sequence[Record] = await self._scene.storage.claim_due(owner=owner, **terms)
+        await self.moving()
+        return records
+
+    async def give_back(self) -> None:
+        """Give back what it claimed when it ended: whether such a claim came through is open."""
+        record = await self._scene.record()
+        assert self.left is not None
+        if record is None or self.left.is_leased or record.owner not in self._asked_for:
+            return
+        lease = Lease(id=record.id, owner=str(record.owner), seen=record.last_signal)
+        wake = None if record.status in RESTS else 0
+        await self._scene.storage.release(lease, wake=wake)
 
     async def moving(self) -> None:
         """Return while it lives and moves."""
@@ -146,24 +185,24 @@ class Process:
             # Whether anybody waits for this driver is open: there it dies.
             incident = evolve(incident, what=What.DIES)
         if incident.what is What.FAILS:
-            self.has_failed, self.incident = True, incident
+            await self._end(incident)
+            self.has_failed = True
             raise StorageError("the test lets this save fail")
-        if incident.what is What.STALLS and not await self._scene.has_instance():
-            # What has not begun would merely begin later.
-            self.incident = incident
-            self.die()
-        else:
-            await self._happen(incident)
+        await self._happen(incident)
         await self.moving()
 
     async def _happen(self, incident: Incident) -> None:
         match incident.what:
             case What.DIES:
-                self.incident = incident
-                self.die()
+                await self._end(incident)
+                self.is_dead = True
             case What.STALLS:
-                self.incident = incident
-                self.stall()
+                await self._end(incident)
+                # What has not begun would merely begin later.
+                self.is_dead = self.left is not None and self.left.status is None
+                self.was_stalled = not self.is_dead
+                if self.was_stalled:
+                    self._moves.clear()
             case What.CLOSES:
                 self.begin_to_close()
                 await quiet_loop().quiet()
@@ -177,6 +216,16 @@ class Process:
                     await quiet_loop().quiet()
                     self._scene.clock.advance(HOUR)
                 await quiet_loop().quiet()
+
+    async def _end(self, incident: Incident) -> None:
+        record = await self._scene.record()
+        if record is None:
+            self.left = Left(None, is_leased=False)
+        else:
+            # Others may look at once at what was brought to its rest.
+            is_leased = record.lease_until is not None and record.owner == self._owner
+            self.left = Left(record.status, is_leased=is_leased)
+        self.incident = incident
 
     async def in_call(self, step: StepPlan) -> None:
         """A function of this step is called; raises if it is cancelled, and lets that through."""
@@ -257,9 +306,10 @@ class Scene:
         """Let those end who have stayed."""
         self._over.set()
 
-    async def has_instance(self) -> bool:
-        """Whether there is anything in the storage."""
-        return await self.storage.load(ID, history=False) is not None
+    async def record(self) -> Record | None:
+        """The head of the instance as last saved."""
+        stored = await self.storage.load(ID, history=False)
+        return None if stored is None else stored[0]
 
     async def told(self, process: Process, incident: Incident) -> None:
         """Somebody sends a request to the instance that this process drives."""

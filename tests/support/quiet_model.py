@@ -41,7 +41,7 @@ class QuietLoop(asyncio.SelectorEventLoop):
                 self._waiting.remove(waiting)
 
     async def ended(self, work: Awaitable[object]) -> None:
-        """Wait for what ends in the course of time: whoever waited before does not find it quiet."""
+        """Wait for what ends in the course of time: who waited before does not find it quiet."""
         self._waiting.append(None)
         try:
             await work

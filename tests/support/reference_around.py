@@ -120,7 +120,7 @@ class Around:
         unread = len(self.inbox) > driver.heard
         ends = live.status not in ENDED or not unread
         if ends:
-            live.intent, live.is_leased = intent, not rests
+            live.intent, live.is_leased, live.heard = intent, not rests, driver.heard
             live.wake = self.now if rests and unread else wake
             self.saved, self.is_noticed = copy.deepcopy(live), True
         if unread and not is_new:

@@ -4,7 +4,7 @@ from typing import Any
 
 from flow_plans import HOUR, LEASE, Act, StepPlan
 from reference_back import WayBack
-from reference_state import ENDED, Effect, Fold, Message, Waiting, afresh, changed, data_of, ran
+from reference_state import Effect, Fold, Message, Waiting, afresh, changed, data_of, ran
 
 ERRORS = {
     Act.DOUBTS: "OutcomeUnknownError",
@@ -25,9 +25,6 @@ class WayForward(WayBack):
     def _turn(self) -> bool:
         """Do what comes next; whether the driver ends with it."""
         self._listen()
-        if self.live.status in (*ENDED, "rollback_failed"):
-            # It was claimed for nothing.
-            return self._rest(self.live.status)
         request = self._request()
         if request is not None:
             self._heed(request)
@@ -85,7 +82,8 @@ class WayForward(WayBack):
     def _reopen(self, step: StepPlan, past: Effect) -> bool:
         self._supersede(past)
         past.run, past.reached = self.live.run, self.live.tick()
-        doubtful = self.is_doubtful(past)
+        # One that waited was not interrupted.
+        doubtful = past.status != "suspended" and self.is_doubtful(past)
         afresh(past, doubted=doubtful and step.verify is not None)
         if doubtful and step.verify is None:
             self.fail(past, "OutcomeUnknownError")
@@ -219,9 +217,7 @@ class WayForward(WayBack):
         if interrupted:
             return None
         if act is Act.WELL:
-            return self._complete(
-                effect, "found", changed(base, {**base, "verified": step.name})
-            )
+            return self._complete(effect, "found", changed(base, {**base, "verified": step.name}))
         if act is Act.DENIES:
             effect.outcome, effect.doubted = None, False
             if effect.exhausted:

@@ -4,7 +4,34 @@ from typing import Any, Literal
 
 from attrs import Factory, define
 
-from flow_plans import Act, Entry, Script, StepPlan
+from flow_plans import HOUR, Act, Entry, Script, StepPlan
+from incidents_model import Request
+
+ENDED = ("completed", "failed", "rolled_back", "cancelled")
+RESTS = (*ENDED, "suspended", "paused", "parked", "rollback_failed")
+
+
+@define
+class Message:
+    """A signal in the inbox, or a request to cancel or pause."""
+
+    number: int
+    request: Request
+    sent: float
+
+    @property
+    def is_signal(self) -> bool:
+        return self.request.verb == "signal"
+
+
+@define
+class Waiting:
+    """What a step waits for, and until when."""
+
+    signal: str | None
+    until: float | None
+    goes_on: bool
+    default: object
 
 
 @define
@@ -41,6 +68,9 @@ class Effect:
     failures: int = 0
     lost: tuple[int, ...] = ()
     """The attempts that ended without a result."""
+    answered: bool = False
+    """Whether its predicate said yes before it was ever begun."""
+    waiting: Waiting | None = None
     doubted: bool = False
     """Whether its verifier has to be asked."""
     exhausted: bool = False
@@ -88,8 +118,28 @@ class Instance:
     recoveries: int = 0
     error: str | None = None
     intent: str | None = None
+    is_leased: bool = False
+    wake: float | None = None
+    """When somebody is to look at it, if nobody drives it."""
+    heard: int = 0
+    """Up to which number its driver had read the inbox."""
+    deadline: float | None = None
+    cancelling: Literal["rollback", "keep"] | None = None
+    consumed: dict[int, str] = Factory(dict)
+    """The messages that were taken, each with its taker."""
     effects: list[Effect] = Factory(list)
     folds: list[Fold] = Factory(list)
+
+    @property
+    def stands(self) -> bool:
+        """Whether it rests until a person lets it go on."""
+        return self.status in ("paused", "parked")
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether a rollback is under way, though it may stand still."""
+        back = self.back and self.status == "parked"
+        return back or self.status in ("rolling_back", "rollback_failed")
 
     def current(self, step: str) -> Effect | None:
         """What counts now of a step."""
@@ -109,6 +159,7 @@ def afresh(effect: Effect, *, doubted: bool) -> None:
     """Let a step that has ended without a result go on, with fresh retries."""
     effect.status, effect.doubted, effect.exhausted = "running", doubted, False
     effect.failures, effect.asked, effect.retry_at = 0, 0, 0.0
+    effect.answered, effect.waiting = False, None
 
 
 def data_of(folds: list[Fold], steps: frozenset[str] | None = None) -> dict[str, Any]:
@@ -129,10 +180,13 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 def entry_of(effect: Effect) -> Entry:
     """The entry that the history has of an effect."""
     undoing = effect.undoing
-    shown = {"completed": "compensated", "running": "compensating"}
+    instead = {"completed": "compensated", "running": "compensating"}
+    shown = effect.status if undoing is None else instead.get(undoing.status, effect.status)
+    waiting = effect.waiting if shown == "suspended" else None
+    until = None if waiting is None else waiting.until
     return Entry(
         name=effect.step,
-        status=effect.status if undoing is None else shown.get(undoing.status, effect.status),
+        status=shown,
         outcome=effect.outcome,
         output=effect.output,
         key=effect.key if effect.attempts else None,
@@ -141,7 +195,14 @@ def entry_of(effect: Effect) -> Entry:
         attempt_count=effect.attempts,
         lost=effect.lost,
         undone=None if undoing is None else (undoing.status, undoing.attempts),
+        waiting_for=None if waiting is None else waiting.signal,
+        wakes=None if until is None else half_hours(until),
     )
+
+
+def half_hours(seconds: float) -> float:
+    """So many hours; what a few seconds more or less come to is left out."""
+    return round(2 * seconds / HOUR) / 2
 
 
 def act_of(script: Script, call: int) -> Act:

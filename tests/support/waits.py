@@ -120,6 +120,10 @@ class Moments(Saves):
         """Act when the save is made, before the driver hears of it."""
         self._after_saves.append((fits, act))
 
+    async def dies(self) -> None:
+        """Let the process that uses this storage die."""
+        self.die()
+
     async def save(self, checkpoint: Checkpoint) -> int:
         await _let_happen(self._before_saves, checkpoint)
         number = await super().save(checkpoint)

@@ -1,122 +1,55 @@
-"""An engine on a storage that runs a plan, and does what a command says, faults included.
+"""Engines on a storage that run a plan, and do what a command says, incidents included.
 
-Time stands still but for back-offs, which jump, and for what a fault lets pass.
+Time stands still but for short back-offs, which take no real time, and for the hours that a
+command or an incident lets pass, or that an instance needs to come to its rest.
 """
 
 import asyncio
 import logging
+import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any
 
-from flow_plans import (
-    DAY,
-    LEASE,
-    LONG,
-    Act,
-    Call,
-    Command,
-    Entry,
-    Fault,
-    FlowPlan,
-    Recovery,
-    Seen,
-    StepPlan,
-)
+from flow_plans import HOUR, LEASE, POLL, Call, Command, Entry, FlowPlan, Seen
 from flux import (
-    Checkpoint,
-    CompensationContext,
+    EngineClosedError,
     FluxConfig,
     FluxEngine,
     FluxError,
-    InstanceNotFoundError,
-    OutcomeUnknownError,
+    FluxResult,
     Record,
-    Retry,
     StepExecution,
     StorageError,
-    Workflow,
-    WorkflowContext,
-    WorkflowState,
     WorkflowStorage,
-    done,
-    not_done,
 )
-from flux import Entry as StoredEntry
+from handlers_model import Counts, workflow_of
+from incidents_model import Recovery, Request
 from jumping import JumpingClock
-from reference import MAX_RECOVERIES, RESTS
-from reference_state import act_of, ran, undid
-from saves import Saves
+from process_model import ID, Counted, Process, Scene
+from quiet_model import quiet_loop
+from reference import MAX_RECOVERIES
+from reference_state import RESTS, half_hours
 
-T = TypeVar("T")
-
-ID = "instance"
-POLL = 2 * DAY
+FAR = 60.0
+GRACE = 5.0
 SILENT = logging.getLogger("silent")
 SILENT.setLevel(logging.CRITICAL + 1)
 CONFIG = FluxConfig(
-    lease=LEASE, poll=POLL, max_recoveries=MAX_RECOVERIES, when_timeout=60, logger=SILENT
+    lease=LEASE,
+    poll=POLL,
+    grace=GRACE,
+    max_recoveries=MAX_RECOVERIES,
+    when_timeout=60,
+    logger=SILENT,
 )
 
 
-class Process(Saves):
-    """What a process sees of the storage: a fault strikes at one of its saves.
+class ExactClock(JumpingClock):
+    """A clock whose times are sums of 64ths of a second: exact, as numbers and as dates."""
 
-    When it gives its lease back for a long back-off, the time moves on by that.
-    """
-
-    def __init__(self, storage: WorkflowStorage, clock: JumpingClock) -> None:
-        super().__init__(storage)
-        self.counted = 0
-        self.fault: Fault | None = None
-        self.was_struck = False
-        self._under = storage
-        self._clock = clock
-        self.has_slept_long = False
-
-    def expect(self, fault: Fault | None) -> None:
-        """Count saves anew, and let this fault strike."""
-        self.counted, self.fault, self.was_struck = 0, fault, False
-        self.has_slept_long = False
-
-    async def create(
-        self,
-        record: Record,
-        *,
-        entries: Sequence[StoredEntry] = (),
-        lease: float | None = None,
-        wake: float | None = None,
-    ) -> bool:
-        if not self.is_dead and await self._under.load(record.id, history=False) is not None:
-            return False
-        made = super().create(record, entries=entries, lease=lease, wake=wake)
-        return await self._struck(made)
-
-    async def save(self, checkpoint: Checkpoint) -> int:
-        return await self._struck(super().save(checkpoint), checkpoint)
-
-    async def _struck(self, write: Awaitable[T], checkpoint: Checkpoint | None = None) -> T:
-        self.counted += not self.is_dead
-        fault = self.fault
-        strikes = fault is not None and fault.save == self.counted
-        if fault is not None and strikes and not fault.written:
-            self._strike(fault, write)
-        written = await write
-        if checkpoint is not None and checkpoint.lease is None and checkpoint.wake:
-            self.has_slept_long = True
-            self._clock.advance(checkpoint.wake)
-        if fault is not None and strikes:
-            self._strike(fault)
-        return written
-
-    def _strike(self, fault: Fault, unwritten: Any = None) -> None:
-        if unwritten is not None:
-            unwritten.close()
-        self.was_struck = True
-        # Who drives on after a long back-off is open, so there a fault kills.
-        if fault.dies or self.has_slept_long:
-            self.die()
-        raise self.error
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(math.ceil(seconds * 64) / 64)
 
 
 class World:
@@ -124,48 +57,76 @@ class World:
 
     def __init__(self, plan: FlowPlan, storage: WorkflowStorage) -> None:
         self.calls: list[Call] = []
-        self._clock = JumpingClock()
-        self._storage = storage
-        self._workflow = workflow_of(plan, self.calls)
-        # Watches the bare storage and knows no workflow: it drives nothing.
-        self._watcher = FluxEngine(storage, clock=self._clock, config=CONFIG)
-        self._process = Process(storage, self._clock)
-        self._engine = self._engine_of(self._process)
+        self._plan = plan
+        self._counts: Counts = Counter()
+        self._asides: list[asyncio.Task[object]] = []
+        """What people wait for besides the command."""
+        self._verb: asyncio.Task[object] | None = None
+        self._may_resume = True
+        self._clock = ExactClock(far=FAR)
+        self._began = self._clock.now()
+        counted = Counted(storage)
+        self._storage: Any = counted
+        # It knows no workflow: it drives nothing.
+        self._watcher = FluxEngine(self._storage, clock=self._clock, config=CONFIG)
+        self._scene = Scene(self._storage, self._clock, tell=self._send, opened=self._opened)
 
     def __repr__(self) -> str:
-        return f"the world on {type(self._storage).__name__}"
+        return f"the world on {self._storage}"
 
     async def open(self) -> None:
         await self._watcher.init()
-        await self._engine.init()
+        for _ in range(self._plan.engines + 1):
+            self._scene.processes.append(await self._opened())
 
     async def close(self) -> None:
-        await self._engine.close()
+        self._scene.end()
+        for process in (*self._scene.processes, *self._scene.stalled):
+            process.thaw()
+            await process.engine.close()
         await self._watcher.close()
 
     @property
-    def has_slept_long(self) -> bool:
-        """Whether a back-off since then was longer than the lease."""
-        return self._process.has_slept_long
+    def saves(self) -> int:
+        """Since the last incident of the command, or since it began."""
+        return self._scene.armed.saves
 
     @property
-    def saves(self) -> int:
-        """Since the last command or recovery began."""
-        return self._process.counted
+    def answers(self) -> list[str | None]:
+        """How the requests in the incidents of the command were answered."""
+        return self._scene.answers
+
+    @property
+    def hours(self) -> float:
+        """Since the beginning."""
+        return half_hours(self._clock.monotonic())
 
     async def do(self, command: Command) -> str | None:
-        """Let a command happen, with its faults; the name of the error if it is refused."""
-        faults = list(command.faults)
-        self._process.expect(faults.pop(0) if faults else None)
-        refusal = await self._through_faults(command.verb, command.step)
-        while self._process.was_struck:
-            await self._recover(faults)
-        return refusal
+        """Let a command happen, with its incidents; the name of the error if it is refused."""
+        self._scene.armed.arm(command.incidents)
+        self._scene.answers.clear()
+        self._scene.began = self._clock.monotonic()
+        self._scene.is_found = command.is_driven_by_finders
+        # Somebody who resumes what is to be paused wants it to go on after that.
+        self._may_resume = all(i.request.verb != "pause" for i in command.incidents)
+        process = self._scene.processes[command.engine % self._plan.engines]
+        verb = self._verb = asyncio.create_task(self._do(process, command))
+        for _ in range(command.hours):
+            self._clock.advance(HOUR)
+            await self._settle()
+        await self._settle()
+        while self._scene.stalled:
+            await self._scene.bury(self._scene.stalled[0])
+            await self._settle()
+        answered = verb.done() and not verb.cancelled()
+        await self._leave(verb, *self._asides)
+        return await self._refusal(verb, struck=bool(command.incidents)) if answered else None
 
     async def seen(self) -> Seen:
         """What the instance looks like as last saved."""
         state = await self._watcher.get(ID, replaced=True)
-        entries = tuple((entry.replaced, entry_of(entry)) for entry in state.history)
+        diagnosis = await self._watcher.diagnose(ID)
+        entries = tuple((entry.replaced, self._entry(entry)) for entry in state.history)
         return Seen(
             status=state.status,
             error=None if state.error is None else state.error.type,
@@ -173,197 +134,168 @@ class World:
             data=dict(state.data),
             history=tuple(entry for replaced, entry in entries if not replaced),
             replaced=tuple(entry for replaced, entry in entries if replaced),
+            signals=tuple(
+                (signal.name, signal.payload, signal.signal_id, signal.taken_by)
+                for signal in diagnosis.signals
+            ),
         )
 
     async def status(self) -> str | None:
         """The status as last saved; None before there is an instance."""
-        state = await self._saved()
-        return None if state is None else state.status
+        record = await self._scene.record()
+        return None if record is None else record.status
 
-    async def _recover(self, faults: list[Fault]) -> None:
-        fault, count = self._process.fault, self._process.counted
-        was_dead = self._process.is_dead
-        assert fault is not None
-        if was_dead:
-            await self._engine.close()
-            self._process = Process(self._storage, self._clock)
-            self._engine = self._engine_of(self._process)
-        rests = (await self.status()) in (None, *RESTS)
-        self._process.expect(faults.pop(0) if faults and not rests else None)
-        if rests:
-            self._process.counted = count
-        if was_dead or fault.recovery is Recovery.POLL:
-            self._clock.advance(LEASE + 1)
-        await self._engine.init()
-        if not rests:
-            verb = "result" if fault.recovery is Recovery.POLL else fault.recovery
-            await self._through_faults(verb, None)
+    # Verbs
 
-    async def _through_faults(self, verb: str, step: str | None) -> str | None:
-        try:
-            await self._driven(self._verb(verb, step))
-        except StorageError:
-            if not self._process.was_struck:
-                raise
-        except FluxError as error:
-            return type(error).__name__
+    async def _do(self, process: Process, command: Command) -> object:
+        engine = process.engine
+        match command.verb:
+            case "pass":
+                return None
+            case "reopen":
+                process.begin_to_close()
+            case "tell":
+                assert command.request is not None
+                return await self._send(engine, command.request)
+            case "execute":
+                return await engine.execute(process.workflow, {}, id=ID)
+            case "skip_compensation":
+                return await engine.skip_compensation(ID, command.step or "", reason="by hand")
+            case verb:
+                arguments = (ID,) if command.step is None else (ID, command.step)
+                return await getattr(engine, verb)(*arguments)
         return None
 
-    async def _verb(self, verb: str, step: str | None) -> object:
-        engine = self._engine
-        if verb == "execute":
-            return await engine.execute(self._workflow, {}, id=ID)
-        if verb == "skip_compensation":
-            return await engine.skip_compensation(ID, step or "", reason="done by hand")
-        arguments = (ID,) if step is None else (ID, step)
-        return await getattr(engine, verb)(*arguments)
+    async def _send(self, engine: FluxEngine, request: Request) -> object:
+        match request.verb:
+            case "cancel":
+                await engine.cancel(ID, rollback=request.rollback)
+            case "pause":
+                await engine.pause(ID)
+            case _:
+                return await engine.signal(
+                    ID,
+                    request.name,
+                    request.payload,
+                    signal_id=request.signal_id,
+                    wait=request.waits,
+                )
+        return None
 
-    async def _driven(self, verb: Awaitable[object]) -> None:
-        task = asyncio.ensure_future(verb)
-        for _ in range(40):
-            await asyncio.wait({task}, timeout=0.25)
-            if task.done():
-                return await task  # type: ignore[return-value]
-            self._clock.advance(POLL)
-        task.cancel()
-        raise AssertionError(f"{self}: the instance is stuck: {await self._saved()}")
-
-    async def _saved(self) -> WorkflowState | None:
+    async def _refusal(self, verb: asyncio.Task[object], *, struck: bool) -> str | None:
         try:
-            return await self._watcher.get(ID)
-        except InstanceNotFoundError:
-            return None
+            result = await verb
+        except (StorageError, EngineClosedError) as error:
+            # What has struck the process is no answer.
+            return None if struck else type(error).__name__
+        except FluxError as error:
+            return type(error).__name__
+        if isinstance(result, FluxResult) and not struck:
+            status = await self.status()
+            assert result.status == status, f"{self}: {result} of an instance that is {status}"
+        return None
 
-    def _engine_of(self, process: Process) -> FluxEngine:
-        return FluxEngine(process, workflows=[self._workflow], clock=self._clock, config=CONFIG)
+    async def _leave(self, *verbs: asyncio.Task[object]) -> None:
+        """Wait no more for what another engine drives: that is seen at the next poll."""
+        for verb in verbs:
+            verb.cancel()
+        await asyncio.wait(verbs)
+        self._asides.clear()
 
+    # What happens by itself
 
-def entry_of(entry: StepExecution) -> Entry:
-    """What is compared of an entry of the history."""
-    undone = entry.compensation
-    return Entry(
-        name=entry.name,
-        status=entry.status,
-        outcome=entry.outcome,
-        output=entry.output,
-        key=entry.key if entry.attempt_count else None,
-        run=entry.run,
-        retries=entry.retries,
-        attempt_count=entry.attempt_count,
-        lost=tuple(attempt.number for attempt in entry.attempts),
-        undone=None if undone is None else (undone.status, undone.attempts),
-    )
+    async def _settle(self) -> None:
+        """Let time pass until nothing happens any more by itself."""
+        for _ in range(100):
+            await quiet_loop().quiet()
+            if await self._has_mended():
+                continue
+            record = await self._scene.record()
+            if record is None or (record.status in RESTS and not self._is_due(record)):
+                return
+            self._clock.advance(HOUR)
+        raise AssertionError(f"{self}: the instance is stuck: {await self._scene.record()}")
 
+    def _is_due(self, record: Record) -> bool:
+        due = record.wake_at if record.lease_until is None else record.lease_until
+        return due is not None and due <= self._clock.now()
 
-def workflow_of(plan: FlowPlan, calls: list[Call]) -> Workflow:
-    """The workflow of a plan; its functions follow their scripts and write their calls down."""
-    workflow = Workflow("planned")
-    for step in plan.steps:
-        functions = Functions(step, plan, calls)
-        options: dict[str, Any] = {
-            "retries": back_off(step.retries, step.pause),
-            "commit": step.commit,
-            "at_most_once": step.at_most_once,
-        }
-        if step.after is not None:
-            options["after"] = step.after
-        if step.when is not None:
-            options["when"] = functions.when
-        if step.verify is not None:
-            options["verify"] = functions.verify
-        if step.undo is not None:
-            options["compensate"] = functions.undo
-            options["compensate_retries"] = back_off(step.undo_retries, step.pause)
-        workflow.step(step.name, functions.run, **options)
-    return workflow
+    async def _has_mended(self) -> bool:
+        """Whether there was a process to be replaced, or somebody to be waited for."""
+        if self._scene.somebody_stays:
+            self._scene.somebody_stays = False
+            await quiet_loop().ended(asyncio.sleep(2 * GRACE))
+            return True
+        for place, process in enumerate(self._scene.processes):
+            if process.is_dead or process.was_stalled:
+                await self._replace(place, process)
+                return True
+            if process.closing is not None:
+                await quiet_loop().ended(process.closing)
+                self._scene.processes[place] = await self._opened()
+                return True
+            if process.has_failed:
+                process.has_failed = False
+                await self._recover(process, process)
+                return True
+        return False
 
+    async def _replace(self, place: int, process: Process) -> None:
+        if process.is_dead:
+            await quiet_loop().ended(process.engine.close())
+        else:
+            self._scene.stalled.append(process)
+            if self._verb is not None:
+                # Whoever asked has gone away; else the verb would be tried again in the end.
+                self._verb.cancel()
+        await process.give_back()
+        self._scene.processes[place] = await self._opened()
+        await self._recover(process, self._scene.processes[place])
 
-def back_off(retries: int, pause: float) -> Retry:
-    """So many more attempts, always after the same pause."""
-    return Retry(retries, initial=pause, factor=1, maximum=2 * LONG, jitter=False)
+    async def _recover(self, process: Process, successor: Process) -> None:
+        """Let a person ask for an instance that was left, if one does, and the lease run out."""
+        left, incident = process.left, process.incident
+        assert left is not None
+        assert incident is not None
+        is_asked = not left.rests and incident.recovery is not Recovery.POLL
+        if is_asked:
+            by_resume = incident.recovery is Recovery.RESUME and self._may_resume
+            verb = Command("resume" if by_resume else "execute")
+            self._asides.append(asyncio.create_task(self._do(successor, verb)))
+            await quiet_loop().quiet()
+        if left.is_leased and not (is_asked and successor is process):
+            self._clock.advance(LEASE + 1)
 
+    # Small things
 
-class Functions:
-    """The functions of one step."""
-
-    def __init__(self, step: StepPlan, plan: FlowPlan, calls: list[Call]) -> None:
-        self._step = step
-        self._sources = plan.sources(step)
-        self._calls = calls
-        self._counts: Counter[str] = Counter()
-
-    async def run(self, ctx: WorkflowContext) -> object:
-        before = dict(ctx.data.items())
-        outputs = {source: ctx.output(source) for source in self._sources}
-        act = self._act("run", ctx, data=before, seen=outputs)
-        number = self._counts["run"]
-        put(ctx, ran(self._step, number, before))
-        match act:
-            case Act.RAISES:
-                raise ValueError
-            case Act.DOUBTS:
-                raise OutcomeUnknownError
-            case Act.SPOILS:
-                return object()
-        return {"by": self._step.name, "call": number}
-
-    async def verify(self, ctx: WorkflowContext) -> object:
-        act = self._act("verify", ctx, data=dict(ctx.data.items()))
-        ctx.data["verified"] = self._step.name
-        match act:
-            case Act.RAISES:
-                raise LookupError
-            case Act.DENIES:
-                return not_done
-            case Act.SPOILS:
-                return None
-        return done("found")
-
-    async def undo(self, ctx: CompensationContext) -> None:
-        before = dict(ctx.data.items())
-        seen = {
-            "key": ctx.step_key,
-            "outcome": ctx.outcome,
-            "output": ctx.output(self._step.name),
-            "failure": None if ctx.failure is None else ctx.failure.type,
-        }
-        act = self._act("undo", ctx, data=before, seen=seen)
-        put(ctx, undid(self._step, before))
-        if act is Act.RAISES:
-            raise ValueError
-        if act is Act.SPOILS:
-            ctx.data["spoilt"] = object()
-
-    def when(self, ctx: WorkflowContext) -> bool:
-        self._counts["when"] += 1
-        self._calls.append(Call(what="when", step=self._step.name, key=None))
-        act = act_of(self._step.when or (), self._counts["when"])
-        if act is Act.RAISES:
-            raise ValueError
-        return act is not Act.DENIES
-
-    def _act(self, what: str, ctx: WorkflowContext, **seen: Any) -> Act:
-        self._counts[what] += 1
-        self._calls.append(
-            Call(
-                what=what,
-                step=ctx.step,
-                key=ctx.idempotency_key,
-                attempt=ctx.attempt,
-                **seen,
-            )
+    async def _opened(self) -> Process:
+        process = Process(self._scene)
+        process.workflow = workflow_of(self._plan, self.calls, self._counts, process)
+        process.engine = FluxEngine(
+            process.storage, workflows=[process.workflow], clock=self._clock, config=CONFIG
         )
-        script = {"run": self._step.script, "verify": self._step.verify, "undo": self._step.undo}
-        return act_of(script[what] or (), self._counts[what])
+        await process.engine.init()
+        return process
 
+    def _hours_since(self, moment: datetime) -> float:
+        return half_hours((moment - self._began).total_seconds())
 
-def put(ctx: WorkflowContext, made: dict[str, Any]) -> None:
-    """Change data key by key, as a handler does."""
-    for key in set(ctx.data) - set(made):
-        del ctx.data[key]
-    for key, value in made.items():
-        if key not in ctx.data or ctx.data[key] != value:
-            ctx.data[key] = value
-
-
-Same = Callable[[object, object], None]
+    def _entry(self, entry: StepExecution) -> Entry:
+        """What is compared of an entry of the history."""
+        undone = entry.compensation
+        suspended = entry.status == "suspended"
+        until = entry.wakes_at if suspended else None
+        return Entry(
+            name=entry.name,
+            status=entry.status,
+            outcome=entry.outcome,
+            output=entry.output,
+            key=entry.key if entry.attempt_count else None,
+            run=entry.run,
+            retries=entry.retries,
+            attempt_count=entry.attempt_count,
+            lost=tuple(attempt.number for attempt in entry.attempts),
+            undone=None if undone is None else (undone.status, undone.attempts),
+            waiting_for=entry.waiting_for if suspended else None,
+            wakes=None if until is None else self._hours_since(until),
+        )
