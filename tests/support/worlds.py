@@ -9,7 +9,7 @@ import logging
 import math
 from collections import Counter
 from datetime import datetime
-from typing import Any
+from typing import cast
 
 from flow_plans import HOUR, LEASE, POLL, Call, Command, Entry, FlowPlan, Seen
 from flux import (
@@ -66,9 +66,9 @@ class World:
         self._clock = ExactClock(far=FAR)
         self._began = self._clock.now()
         counted = Counted(storage)
-        self._storage: Any = counted
+        self._storage = counted
         # It knows no workflow: it drives nothing.
-        self._watcher = FluxEngine(self._storage, clock=self._clock, config=CONFIG)
+        self._watcher = FluxEngine(cast(WorkflowStorage, counted), clock=self._clock, config=CONFIG)
         self._scene = Scene(self._storage, self._clock, tell=self._send, opened=self._opened)
 
     def __repr__(self) -> str:
