@@ -266,7 +266,7 @@ async def test_s26_one_that_waits_for_a_thread(open_engine: OpenEngine) -> None:
     assert (await ended(engine)).status is CANCELLED
     busy.go_on.set()
     await engine.execute(Workflow("next").step("a", lambda ctx: None))  # in the same thread
-    assert (b.told, did[-1]) == ([], "undo a")
+    assert (b.told, did) == ([], ["a", "undo a"])
 
 
 async def test_s26_the_cause_is_the_cancel(open_engine: OpenEngine) -> None:
@@ -534,6 +534,19 @@ async def test_s26_while_a_failure_is_saved(race: Race, rollback: bool) -> None:
     result = await engine.execute(undoable("a", did=race.did).step("pay", fail), id="o")
     assert (result.status, race.did) == (CANCELLED, ["a", "undo a"])
     assert str(result.error) == "RuntimeError: declined"
+
+
+@pytest.mark.parametrize("rollback", [True, False])
+async def test_s26_accepted_before_a_rollback_that_failed(race: Race, rollback: bool) -> None:
+    """The rollback that it came before fails, and a person retries it: it ends as cancelled."""
+    undo = Flaky(1)
+    engine = await race.open()
+    race.moments.before(about_to_run("a"), lambda: race.cancel(rollback=rollback))
+    order = sequence().step("a", noting("a", race.did), compensate=undo).step("pay", fail)
+    result = await engine.execute(order, id="o")
+    assert (result.status, undo.attempts) == (WorkflowStatus.ROLLBACK_FAILED, [1])
+    result = await engine.retry_rollback("o")
+    assert (result.status, undo.attempts) == (CANCELLED, [1, 2])
 
 
 async def test_s26_after_a_failure_is_saved(race: Race) -> None:

@@ -339,16 +339,19 @@ class TestTogether:
 
         await asyncio.gather(*(drive(number) for number in range(30)))
 
-    async def test_everybody_is_cancelled(self, storage: RedisStorage) -> None:
+    @pytest.mark.parametrize("turns", range(12))
+    async def test_everybody_is_cancelled(self, storage: RedisStorage, turns: int) -> None:
         """When all tasks of a loop are cancelled, the storage can still be used and closed."""
+        await storage.create(record("known"))
         writes = [asyncio.create_task(storage.create(record(str(n)))) for n in range(50)]
-        for turns in range(5):
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        late = asyncio.create_task(storage.load("known"))
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} <= {asyncio.CancelledError, bool}
+        assert await late == (record("known"), ())
         assert await storage.create(record("new"))
         assert (await head(storage, "new")).id == "new"
 
@@ -598,10 +601,12 @@ class TestClosing:
             await storage.load("order-7")
 
     async def test_cancelled_close(self, redis_url: str, look: Look) -> None:
-        """A close that is cancelled closes all the same."""
+        """A close that is cancelled closes all the same, and finishes what was begun."""
         before = look.connections
         storage = RedisStorage(redis_url)
         await storage.init(ManualClock())
+        writes = [asyncio.create_task(storage.create(record(str(n)))) for n in range(20)]
+        await asyncio.sleep(0)
         end = asyncio.create_task(storage.close())
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -610,4 +615,5 @@ class TestClosing:
             await end
         with pytest.raises(StorageClosedError):
             await storage.load("order-7")
+        assert await asyncio.gather(*writes) == [True] * 20
         await until(lambda: look.connections == before)

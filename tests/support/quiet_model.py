@@ -68,7 +68,7 @@ class QuietLoop(asyncio.SelectorEventLoop):
             self._waiting.pop()
             last.set_result(None)
         elif seconds is None:
-            raise StuckError
+            raise StuckError([task.get_stack(limit=1) for task in asyncio.all_tasks(self)])
         else:
             self._time += seconds
         return False
