@@ -28,7 +28,7 @@ FITTING: dict[str | None, tuple[str, ...]] = {
     "rolled_back": ("restart",),
     "cancelled": ("restart",),
     "parked": ("resume", "resume", "restart", "tell"),
-    "paused": ("resume", "resume", "restart", "tell", "pass"),
+    "paused": ("resume", "resume", "restart", "tell", "tell", "pass", "pass"),
     "suspended": ("tell", "tell", "tell", "pass", "pass", "restart", "resume"),
     "rollback_failed": ("retry_rollback", "skip_compensation", "tell"),
 }
@@ -42,7 +42,7 @@ class Life:
         self._chance = random.Random(seed)
         self._engines = engines
         self.plan = self._plan()
-        self.length = self._chance.randint(1, 8)
+        self.length = self._chance.randint(1, 10)
 
     def command(self, model: Reference) -> Command:
         """What happens next to the instance that the model predicts."""
@@ -117,7 +117,7 @@ class Life:
     def _wait(self) -> WaitPlan:
         if self._may(0.25):
             return WaitPlan(hours=self._chance.choice((0.5, 1.5, 7.5)), by_date=self._may(0.5))
-        signal = self._chance.choice("xy")
+        signal = self._chance.choice("xxy")
         if self._may(0.5):
             return WaitPlan(signal=signal)
         hours = self._chance.choice((0.5, 1.5, 4.5))
@@ -138,7 +138,8 @@ class Life:
 
     def _request(self, *, waits: bool = False) -> Request:
         verb = self._chance.choice(("signal",) * 6 + ("cancel", "pause"))
-        names = ["x", "x", "y", "y", "z", *(s.name for s in self.plan.steps if s.is_declared)]
+        awaited = [step.wait.signal for step in self.plan.steps if step.wait.signal is not None]
+        names = [*awaited * 4, "x", "z"]
         return Request(
             verb=verb,
             name=self._chance.choice(names),
