@@ -322,7 +322,8 @@ class Notices(Protocol):
     async def notices(self, tell: Callable[[Notice], None]) -> None:
         """Call `tell` with every change until cancelled.
 
-        Notices are hints: some may be lost, as in a broken connection, which is made anew.
+        Notices are hints: some may be lost, as in a broken connection, which is made anew; and a
+        driver may hear of its own rest before its save returns.
         """
         ...
 
@@ -340,7 +341,8 @@ class TimeKeeper(Protocol):
 class SharedValues(Protocol):
     """What a storage may also offer: values that all workflows share, as JSON texts by key.
 
-    A value with a `ttl` is gone after so many seconds by the storage's clock.
+    A value with a `ttl` is gone after so many seconds by the storage's clock; `ValueError` for a
+    `ttl` that is no such time.
     """
 
     async def get_value(self, key: str) -> bytes | None:

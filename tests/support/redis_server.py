@@ -4,9 +4,12 @@ with RedisServer(folder) as server:
     storage = RedisStorage(server.url)
 """
 
+import ctypes
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +59,9 @@ class RedisServer:
         command = [str(binary()), *place, *self._options]
         log = (self._folder / "server.log").open("ab")
         with log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, preexec_fn=_end_with_the_tests
+            )
         deadline = time.monotonic() + 10
         while not self._answers():
             assert self._process.poll() is None, (self._folder / "server.log").read_text()
@@ -78,6 +83,13 @@ class RedisServer:
                 return connection.recv(100).startswith((b"+PONG", b"-NOAUTH", b"-DENIED"))
         except OSError:
             return False
+
+
+def _end_with_the_tests() -> None:
+    # Even those that are killed and cannot clean up; Linux alone has this.
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def free_port() -> int:

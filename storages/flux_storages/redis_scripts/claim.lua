@@ -9,7 +9,7 @@ if not workflow then
     return false
 end
 local is_free = lease_until == '' or tonumber(lease_until) <= moment
-if not is_free and (held == '' or holder ~= optional(held)) then
+if not is_free and holder ~= optional(held) then
     return false
 end
 return give(id, workflow, owner, later(moment, lease))
