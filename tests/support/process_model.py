@@ -85,6 +85,7 @@ class Process:
         """The tokens of its claims."""
         self._moves = asyncio.Event()
         self._moves.set()
+        self._stands = asyncio.Event()
 
     @property
     def storage(self) -> WorkflowStorage:
@@ -103,6 +104,13 @@ class Process:
     def begin_to_close(self) -> None:
         """Let the engine be closed."""
         self.closing = asyncio.create_task(self.engine.close())
+
+    async def closed(self) -> None:
+        """Return when the engine is closed, or stands still."""
+        assert self.closing is not None
+        stands = asyncio.ensure_future(self._stands.wait())
+        await asyncio.wait({self.closing, stands}, return_when=asyncio.FIRST_COMPLETED)
+        stands.cancel()
 
     # The storage
 
@@ -203,6 +211,7 @@ class Process:
                 self.was_stalled = not self.is_dead
                 if self.was_stalled:
                     self._moves.clear()
+                    self._stands.set()
             case What.CLOSES:
                 self.begin_to_close()
                 await quiet_loop().quiet()

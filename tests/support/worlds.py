@@ -24,7 +24,7 @@ from flux import (
     WorkflowStorage,
 )
 from handlers_model import Counts, workflow_of
-from incidents_model import Recovery, Request
+from incidents_model import Incident, Recovery, Request, What
 from jumping import JumpingClock
 from process_model import ID, Counted, Process, Scene
 from quiet_model import quiet_loop
@@ -43,6 +43,11 @@ CONFIG = FluxConfig(
     when_timeout=60,
     logger=SILENT,
 )
+
+
+def disturbs(incident: Incident) -> bool:
+    """Whether a verb under way may miss the rest that it waits for."""
+    return incident.what is not What.IS_TOLD or (incident.elsewhere and incident.written)
 
 
 class ExactClock(JumpingClock):
@@ -120,7 +125,11 @@ class World:
             await self._settle()
         answered = verb.done() and not verb.cancelled()
         await self._leave(verb, *self._asides)
-        return await self._refusal(verb, struck=bool(command.incidents)) if answered else None
+        return (
+            await self._refusal(verb, struck=any(map(disturbs, command.incidents)))
+            if answered
+            else None
+        )
 
     async def seen(self) -> Seen:
         """What the instance looks like as last saved."""
@@ -231,8 +240,9 @@ class World:
                 await self._replace(place, process)
                 return True
             if process.closing is not None:
-                await quiet_loop().ended(process.closing)
-                self._scene.processes[place] = await self._opened()
+                await quiet_loop().ended(process.closed())
+                if not process.was_stalled:
+                    self._scene.processes[place] = await self._opened()
                 return True
             if process.has_failed:
                 process.has_failed = False
