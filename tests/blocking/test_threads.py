@@ -145,7 +145,9 @@ def test_ctrl_c_leaves_the_instance(open_blocking: OpenBlocking, ctrl_c: None) -
     with pytest.raises(KeyboardInterrupt):
         flux.execute(Workflow("order").step("ship", interrupt), id="order-1")
     assert flux.get("order-1").status == "running"
-    assert flux.execute("verbs").history[0].output == ["execute"]  # this one: the other is gone
+    # Only this one is left, as soon as the loop has let go of the other.
+    seen = (flux.execute("verbs").history[0].output for _ in range(200))
+    assert any(verbs == ["execute"] for verbs in seen)
     gate.open.set()
     assert (flux.result("order-1").status, gate.calls) == ("completed", 1)
 
