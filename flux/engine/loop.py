@@ -164,7 +164,7 @@ class Driver:
                 # A signal that came meanwhile has made it due.
                 rests = saved and not self._journal.unread
                 self.is_at_rest = rests and isinstance(action, plan.Finish)
-                self.due_in = 0.0 if self._journal.unread else terms.wake
+                self.due_in = 0.0 if self._journal.is_stale else terms.wake
                 return
             await self._act(action)
 

@@ -118,7 +118,7 @@ async def test_delete_waits_for_a_restart(open_engine: OpenEngine) -> None:
     """An ended instance that was just claimed is deleted once it rests; the loop goes on."""
     go_on, ran = asyncio.Event(), list[str]()
     engine, order = await open_engine(**FAR), held_at(2, go_on, ran)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await engine.execute(order, id="order-1")
         restarting = asyncio.create_task(engine.restart("order-1", "pay"))
         await until(lambda: ran == ["pay", "when"])
@@ -140,7 +140,7 @@ async def test_delete_ends_when_its_engine_closes(
     await storage.claim("order-1", owner="other", lease=3000)
     deleting = asyncio.create_task(engine.delete("order-1"))
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await engine.close()
         with pytest.raises(EngineClosedError):
             await deleting
@@ -157,7 +157,7 @@ async def test_a_restart_that_was_overtaken_happens(
     engine = await open_engine(stolen)
     await engine.execute(sequence("pay", ran=ran), id="order-1")
     stolen.is_armed = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         result = await engine.restart("order-1", "pay")
     assert (result.status, result.state.run, ran) == ("completed", 2, ["pay", "pay"])
     assert not stolen.is_armed
@@ -171,7 +171,7 @@ async def test_a_resume_that_was_overtaken_happens(
     engine = await open_engine(stolen)
     await engine.execute(Workflow("order").step("pay", act), id="order-1")
     stolen.is_armed = True
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         result = await engine.resume("order-1")
     assert (result.status, act.attempts, stolen.is_armed) == ("completed", [1, 2], False)
 
@@ -182,7 +182,7 @@ async def test_resumes_at_once_agree(open_engine: OpenEngine, count: int) -> Non
     act = Flaky(1)
     engine = await open_engine(**FAR)
     await engine.execute(Workflow("order").step("pay", act), id="order-1")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         results = await asyncio.gather(*(engine.resume("order-1") for _ in range(count)))
         await engine.delete("order-1")
     assert [result.status for result in results] == ["completed"] * count
@@ -200,7 +200,7 @@ async def test_a_resume_waits_for_another_one(open_engine: OpenEngine) -> None:
         await go_on.wait()
 
     engine = await open_engine(**FAR)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await engine.execute(Workflow("order").step("pay", pay), id="order-1")
         first = asyncio.create_task(engine.resume("order-1"))
         await until(lambda: calls == [1, 2])
@@ -217,7 +217,7 @@ async def test_resumes_of_two_engines_agree(open_engine: OpenEngine) -> None:
     order = Workflow("order").step("pay", act)
     engines = [await open_engine(workflows=[order]) for _ in range(2)]
     await engines[0].execute(order, id="order-1")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         results = await asyncio.gather(*(engine.resume("order-1") for engine in engines))
     assert [result.status for result in results] == ["completed", "completed"]
     assert act.attempts == [1, 2]
@@ -241,7 +241,7 @@ async def test_a_cancelled_restart_leaves_no_lease(
     line.go_on.set()
     await until(lambda: ran == ["pay", "pay"])
     other = await open_engine()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await engine.result("order-1")
         await other.delete("order-1")
 
@@ -259,7 +259,7 @@ async def test_close_waits_for_a_claim(storage: WorkflowStorage, open_engine: Op
     await asyncio.sleep(0.01)
     line.go_on.set()
     other = await open_engine(workflows=[order])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await closing
         await asyncio.wait({restarting})
         assert (await other.resume("order-1")).status is WorkflowStatus.COMPLETED
@@ -319,7 +319,7 @@ async def test_a_handler_does_not_wait_for_itself(
 
     order.step("pay", noting("pay", [])).step("ask", ask, timeout=timeout)
     engine = await open_engine(**FAR)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         result = await engine.execute(order, id="order-1")
     assert (result.status, step_of(result, "ask").output) == ("completed", "running")
 
@@ -333,7 +333,7 @@ async def test_a_handler_cannot_restart_itself(open_engine: OpenEngine) -> None:
         await engine.restart(ctx.id, "pay")
 
     engine = await open_engine(**FAR)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         result = await engine.execute(order, id="order-1")
     assert result.error is not None
     assert result.error.type == InvalidTransitionError.__name__
@@ -349,7 +349,7 @@ async def test_a_handler_may_wait_for_others(open_engine: OpenEngine) -> None:
         return result.status.value
 
     engine = await open_engine()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         result = await engine.execute(parent, id="order-1")
     assert step_of(result, "ask").output == "completed"
 
@@ -366,7 +366,7 @@ async def test_who_waits_for_a_stubborn_step_is_told(open_engine: OpenEngine, ve
     await until(lambda: ran)
     waiting = asyncio.create_task(OWN[verb](engine, order))
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await engine.close()
         with pytest.raises(EngineClosedError):
             await waiting
@@ -425,6 +425,6 @@ async def test_a_cancelled_close_is_finished(storage: WorkflowStorage) -> None:
     closing = asyncio.create_task(engine.close())
     await asyncio.sleep(0.01)
     closing.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await engine.close()
     assert (line.users, flux_tasks(), closing.cancelled()) == (0, [], True)

@@ -130,7 +130,7 @@ async def test_requests_are_no_signals(quiet: FluxEngine) -> None:
 
 async def until_status(engine: FluxEngine, status: WorkflowStatus) -> None:
     """Return once "order-1" has this status."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await engine.get("order-1")).status is not status:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 

@@ -68,7 +68,7 @@ async def one_of_each_rest(engine: FluxEngine) -> None:
     await engine.pause("paused")
     stuck = Workflow("stuck").step("a", noting("a", []), compensate=fail).step("b", fail)
     await engine.execute(stuck, id="rollback_failed")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await engine.get("paused")).status != "paused":  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 

@@ -66,7 +66,7 @@ async def test_s06_a_stop_keeps_a_saved_yes(
     """The step runs in the next engine, once; that it had not begun before is known."""
     act, asked = Flaky(0), Asked()
     order = sequence("a").step("b", act, when=asked, **options)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stop_in_between(storage, open_engine, order)
         engine = await open_engine(workflows=[order])
         result = await engine.resume("o")
@@ -80,7 +80,7 @@ async def test_s06_a_second_stop_keeps_it_too(
     """However often an engine stops there, the predicate was asked once."""
     act, asked = Flaky(0), Asked()
     order = sequence("a").step("b", act, when=asked)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stop_in_between(storage, open_engine, order)
         await stop_in_between(storage, open_engine, order)
         result = await (await open_engine(workflows=[order])).resume("o")
@@ -92,7 +92,7 @@ async def test_a_step_that_only_waits_was_not_begun(
 ) -> None:
     """Its entry, after the stop, shows no attempt and nothing that it did."""
     order = sequence("a").step("b", Flaky(0), when=Asked())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stop_in_between(storage, open_engine, order)
     engine = await open_engine()
     state = await engine.get("o")
@@ -107,7 +107,7 @@ async def test_s06_a_restart_asks_after_a_stop(
     """The kept answer is that of one run: a restart asks anew."""
     act, asked = Flaky(0), Asked()
     order = sequence("a").step("b", act, when=asked)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stop_in_between(storage, open_engine, order)
         engine = await open_engine(workflows=[order])
         await engine.resume("o")

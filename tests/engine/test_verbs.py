@@ -396,7 +396,7 @@ async def test_a_refused_verb_leaves_the_instance_free(engine: FluxEngine, verb:
     await engine.execute(sequence("pack").step("pay", Flaky(1)), id="order-1")
     with pytest.raises(UnknownStepError):
         await getattr(engine, verb)("order-1", "unknown")
-    result = await asyncio.wait_for(engine.resume("order-1"), 1)
+    result = await asyncio.wait_for(engine.resume("order-1"), 30)
     assert result.status is WorkflowStatus.COMPLETED
 
 

@@ -1,9 +1,9 @@
-"""Small lives in which the model once disagreed with the engine."""
+"""Small lives in which the model once disagreed with the engine, or with one that was broken."""
 
 import pytest
 
 from agreement import Agreement, Fresh
-from flow_plans import Act, Command, FlowPlan, Reaction, StepPlan, WaitPlan
+from flow_plans import LONG, Act, Command, FlowPlan, Reaction, StepPlan, WaitPlan
 from incidents_model import Incident, Request, What
 
 AT_ONCE = Incident(save=1, written=True)
@@ -120,6 +120,24 @@ LIVES = {
         [
             Command(
                 "execute", None, (IS_CANCELLED, Incident(what=What.CLOSES, save=1, written=True))
+            )
+        ],
+    ),
+    "it is left behind though nobody waits for the instance": (
+        FlowPlan((StepPlan(name="a", undo=(), told=Reaction.STAYS),)),
+        [Command("execute", None, (Incident(call=1), IS_CANCELLED))],
+    ),
+    "an instance that was stopped goes on when its back-off is over": (
+        FlowPlan((StepPlan(name="a", script=(Act.RAISES,), retries=1, pause=LONG),)),
+        [Command("execute", None, (Incident(what=What.CLOSES, call=1),))],
+    ),
+    "a signal at the end of a driver is not lost": (
+        FlowPlan((StepPlan(name="a", script=(Act.RAISES,), retries=1, pause=LONG),)),
+        [
+            Command(
+                "execute",
+                None,
+                (AT_ONCE, Incident(what=What.IS_TOLD, save=2, written=True, request=PAUSE)),
             )
         ],
     ),

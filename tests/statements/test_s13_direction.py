@@ -139,7 +139,7 @@ async def test_s13_whoever_called_execute_gets_the_rollback(zombie: Zombie) -> N
     await until(lambda: "b" in zombie.did)
     await zombie.second()
     zombie.go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert (await caller).status is ROLLED_BACK
 
 

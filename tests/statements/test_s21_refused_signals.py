@@ -145,7 +145,7 @@ async def test_s21_a_known_id_is_acknowledged(open_engine: OpenEngine, reach: Re
 async def test_s21_a_known_id_gives_the_result(engine: FluxEngine, reach: Reached) -> None:
     """Whoever repeats a signal and waits gets how the instance has ended, without delay."""
     before = await reached(engine, reach)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         result = await engine.signal("o", "approved", 1, signal_id="evt-1")
     assert result is not None
     assert result.status == reach.__name__

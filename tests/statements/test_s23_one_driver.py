@@ -217,7 +217,7 @@ async def test_s23_told_in_the_answer_to_a_save(
     await until(lambda: held.ran)
     await ASKS[verb](asking)
     held.go_on.set()
-    result = await asyncio.wait_for(executing, 5)
+    result = await asyncio.wait_for(executing, 30)
     assert (result.status, held.ran, line.renewed) == (status, ran, [])
     assert "suspended" not in [saved.status for saved in line.made]
 
@@ -337,7 +337,7 @@ async def test_s23_who_waits_waits_for_the_new_driver(
     second = await open_engine(workflows=[held.order], clock=clock, **LONG)
     await second.resume("order-1")
     line.is_cut = False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not waiting.done():
             await passing(clock, 1000)
     result = waiting.result()
@@ -410,7 +410,7 @@ async def test_s23_after_a_failed_save_the_instance_is_free(
     engine = await open_engine(Saves(storage, fail_before=2), clock=clock, lease=30)
     with pytest.raises(StorageError):
         await engine.execute(sequence("pay", "ship", ran=ran), id="order-1")
-    result = await asyncio.wait_for(engine.resume("order-1"), 2)
+    result = await asyncio.wait_for(engine.resume("order-1"), 30)
     assert (result.status, ran) == (WorkflowStatus.COMPLETED, ["pay", "pay", "ship"])
 
 
@@ -422,7 +422,7 @@ async def test_s23_a_save_that_was_written_counts(
     engine = await open_engine(Saves(storage, fail_after=2), clock=clock, lease=30)
     with pytest.raises(StorageError):
         await engine.execute(sequence("pay", "ship", ran=ran), id="order-1")
-    result = await asyncio.wait_for(engine.resume("order-1"), 2)
+    result = await asyncio.wait_for(engine.resume("order-1"), 30)
     assert (result.status, ran) == (WorkflowStatus.COMPLETED, ["pay", "ship"])
 
 

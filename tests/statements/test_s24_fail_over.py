@@ -347,7 +347,7 @@ async def test_s24_more_than_a_batch(open_engine: OpenEngine) -> None:
     clock.advance(60)
     other = await open_engine(workflows=[order], clock=clock, poll=3000)
     await until(lambda: len(ran) == 230, limit=20)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await other.count(WorkflowFilter(status="completed")) < 230:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -377,7 +377,7 @@ async def test_s24_a_persons_verbs_keep_to_the_room(open_engine: OpenEngine) -> 
     await asyncio.sleep(0.05)
     seen = list(act.attempts)
     held.go_on.set()
-    results = await asyncio.wait_for(asyncio.gather(*resuming), 5)
+    results = await asyncio.wait_for(asyncio.gather(*resuming), 30)
     assert (seen, [result.status for result in results]) == ([1, 1], [COMPLETED] * 2)
 
 

@@ -182,7 +182,7 @@ async def test_s25_a_parked_instance_may_be_cancelled(lives: Lives) -> None:
     order.step("b", lives.dying(99, noting("b", did)), compensate=noting("undo b", did))
     engine = await parked(lives, order)
     await engine.cancel("o")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while (await engine.get("o")).status is not WorkflowStatus.CANCELLED:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     assert did == ["a", "b", "b", "b", "undo b", "undo a"]

@@ -42,7 +42,7 @@ def order_with(act: Any, ran: list[str], **options: Any) -> Workflow:
 async def closing(engine: FluxEngine) -> asyncio.Task[None]:
     """The closing of the engine, once it has begun."""
     task = asyncio.create_task(engine.close())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             try:
                 await engine.count()
@@ -114,7 +114,7 @@ async def test_s27_another_engine_goes_on_at_once(open_engine: OpenEngine) -> No
     await started(first, order, ran)
     await close(first, go_on)
     second = await open_engine(workflows=[order], clock=clock)
-    result = await asyncio.wait_for(second.resume("order-1"), 2)
+    result = await asyncio.wait_for(second.resume("order-1"), 30)
     assert (result.status, ran) == (WorkflowStatus.COMPLETED, ["act", "ship"])
 
 
@@ -135,7 +135,7 @@ async def test_s27_a_step_that_does_not_end_is_cut_off(open_engine: OpenEngine) 
     await started(first, order, ran)
     await first.close()
     second = await open_engine(workflows=[order], clock=clock)
-    result = await asyncio.wait_for(second.resume("order-1"), 2)
+    result = await asyncio.wait_for(second.resume("order-1"), 30)
     assert result.status is WorkflowStatus.COMPLETED
     assert [line for line in ran if "cancelled" not in line] == ["act 1", "act 2", "ship"]
     assert [line.split()[0] for line in ran][1] == "cancelled"
@@ -171,7 +171,7 @@ async def test_s27_a_stubborn_step_does_not_keep_it_open(open_engine: OpenEngine
     await started(first, order, ran)
     await asyncio.wait_for(first.close(), 0.8)
     second = await open_engine(workflows=[order], clock=clock)
-    result = await asyncio.wait_for(second.resume("order-1"), 2)
+    result = await asyncio.wait_for(second.resume("order-1"), 30)
     assert (result.status, ran) == (WorkflowStatus.COMPLETED, ["act 1", "act 2", "ship"])
 
 
@@ -205,7 +205,7 @@ async def test_s27_a_rollback_is_handed_back_too(open_engine: OpenEngine) -> Non
     await close(first, go_on)
     assert ran == ["undo b"]
     second = await open_engine(workflows=[order], clock=clock)
-    result = await asyncio.wait_for(second.resume("order-1"), 2)
+    result = await asyncio.wait_for(second.resume("order-1"), 30)
     assert (result.status, ran) == (WorkflowStatus.ROLLED_BACK, ["undo b", "undo a"])
 
 
@@ -343,7 +343,7 @@ async def test_s27_a_wait_that_comes_in_time_is_saved(open_engine: OpenEngine) -
     await close(first, go_on)
     second = await open_engine(workflows=[order], clock=clock)
     assert step_of(await second.get("order-1"), "act").status is StepStatus.SUSPENDED
-    result = await asyncio.wait_for(second.signal("order-1", "ok"), 2)
+    result = await asyncio.wait_for(second.signal("order-1", "ok"), 30)
     assert result is not None
     assert (result.status, ran) == (WorkflowStatus.COMPLETED, ["ask", "ship"])
 
@@ -373,7 +373,7 @@ async def test_s27_what_waits_is_taken_by_another(open_engine: OpenEngine) -> No
         await first.execute(order, id=id)
     await first.close()
     second = await open_engine(workflows=[order], clock=clock, poll=3000)
-    result = await asyncio.wait_for(second.signal("order-1", "ok"), 2)
+    result = await asyncio.wait_for(second.signal("order-1", "ok"), 30)
     assert result is not None
     assert result.status is WorkflowStatus.COMPLETED
     await passing(clock, 60)
@@ -418,7 +418,7 @@ async def test_s27_a_signal_is_kept(storage: WorkflowStorage, open_engine: OpenE
     with pytest.raises(EngineClosedError):
         await sending
     second = await open_engine(workflows=[order], clock=clock)
-    result = await asyncio.wait_for(second.result("order-1"), 2)
+    result = await asyncio.wait_for(second.result("order-1"), 30)
     assert step_of(result, "ok").output == "signed"
 
 
@@ -438,5 +438,5 @@ async def test_s27_a_predicate_gets_the_grace_too(open_engine: OpenEngine) -> No
     await close(first, go_on)
     second = await open_engine(workflows=[order], clock=clock)
     assert (step_of(await second.get("order-1"), "a").output, ran) == ("a", ["a", "when"])
-    result = await asyncio.wait_for(second.resume("order-1"), 2)
+    result = await asyncio.wait_for(second.resume("order-1"), 30)
     assert (result.status, ran.count("a"), ran[-1]) == (WorkflowStatus.COMPLETED, 1, "b")

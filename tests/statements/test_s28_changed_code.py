@@ -291,7 +291,7 @@ async def test_s28_nobody_is_left_with_a_lease(
         await unfit.restart("order-1", "b")
     assert (await head_of(storage, "order-1")).lease_until is None
     fits = await open_engine(workflows=[changed(was, [])], **FAR)
-    result = await asyncio.wait_for(fits.signal("order-1", "ok"), 5)
+    result = await asyncio.wait_for(fits.signal("order-1", "ok"), 30)
     assert result is not None
     assert result.status is COMPLETED
 
@@ -498,7 +498,7 @@ async def test_s28_it_goes_on_beside_the_old_code(open_engine: OpenEngine) -> No
     engine = await open_engine(
         workflows=[changed(two_waits, [], version="1"), changed(two_waits_and_more, did)], **FAR
     )
-    result = await asyncio.wait_for(engine.signal("order-1", "go"), 5)
+    result = await asyncio.wait_for(engine.signal("order-1", "go"), 30)
     assert result is not None
     assert (result.status, did) == (COMPLETED, ["z"])
 
@@ -749,7 +749,7 @@ async def test_s28_a_signal_there_raises(storage: WorkflowStorage, open_engine: 
     overtaken = Overtaken(storage)
     unfit = await open_engine(overtaken, workflows=[changed(RENAMED, [])], poll=0.02)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             with pytest.raises(DefinitionChangedError):
                 await unfit.signal("order-1", "ok")
     finally:
@@ -769,7 +769,7 @@ async def test_s28_a_resume_there_raises(
     clock.advance(31)
     unfit = await open_engine(workflows=[steps("A", version="2")], clock=clock)
     await until(lambda: "instance.unfit" in caplog.messages)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         with pytest.raises(DefinitionChangedError):
             await unfit.resume("order-1")
 

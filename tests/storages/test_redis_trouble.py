@@ -167,7 +167,7 @@ class TestGone:
             os.kill(server.pid, SIGSTOP)
             try:
                 saves = [storage.save(checkpoint()), storage.load("order-7")]
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(30):
                     outcomes = await asyncio.gather(*saves, return_exceptions=True)
             finally:
                 os.kill(server.pid, SIGCONT)
@@ -177,7 +177,7 @@ class TestGone:
 
     async def test_hangs_from_the_start(self) -> None:
         """A server that takes connections and says nothing is given up, too."""
-        async with saying(b"") as url, asyncio.timeout(3):
+        async with saying(b"") as url, asyncio.timeout(30):
             with pytest.raises(StorageUnavailableError, match="Timeout"):
                 await open_and_close(url, timeout=0.2)
 

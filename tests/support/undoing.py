@@ -16,6 +16,7 @@ from jumping import FAR, JumpingClock
 from opening import OpenEngine
 from sagas import noting, until
 from saves import DiedError, Saves
+from settling import passing, watched
 
 
 def undoable(*names: str, did: list[str], **options: Any) -> Workflow:
@@ -33,7 +34,7 @@ async def fail(ctx: WorkflowContext) -> None:
 
 async def rested(engine: FluxEngine, id: str) -> WorkflowState:
     """The instance once nobody drives it any more; nothing is driven by looking."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not (state := await engine.get(id)).status.is_rest:  # noqa: ASYNC110 - seen by looking
             await asyncio.sleep(0.001)
     return state
@@ -44,7 +45,7 @@ class Lives:
 
     def __init__(self, storage: WorkflowStorage, open_engine: OpenEngine) -> None:
         self.clock = JumpingClock()
-        self._storage = storage
+        self._storage = watched(storage)
         self._open_engine = open_engine
         self._saves: Saves | None = None
 
@@ -52,6 +53,8 @@ class Lives:
         self, *workflows: Workflow, die_after: int | None = None, **config: Any
     ) -> FluxEngine:
         """Open an engine; it finds by itself what the ones before left behind."""
+        # What the dead one still asked for happens before its leases run out, not after.
+        await passing(self.clock, 0)
         self.clock.advance(FAR["lease"])
         self._saves = Saves(self._storage, die_after=die_after)
         return await self._open_engine(

@@ -181,7 +181,7 @@ async def becomes(
     """The instance once it fits; with a `clock` as time passes."""
 
     async def look() -> WorkflowState:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not fits(state := await engine.get(id)):  # noqa: ASYNC110 - seen by looking
                 await asyncio.sleep(0.001)
         return state
@@ -202,7 +202,7 @@ def backs_off(step: str) -> Callable[[WorkflowState], bool]:
 async def _as_time_passes(clock: ManualClock, waiting: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(waiting)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not task.done():
                 clock.advance(0.01)
                 await asyncio.sleep(0.001)
