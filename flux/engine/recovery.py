@@ -143,8 +143,9 @@ class Finder:
             # What becomes due while the storage is asked is looked for once more.
             self._plan(self._services.config.poll)
             try:
+                # Asked first: what becomes due between the two questions is seen by one of them.
+                due_in = await self._next_due()
                 claimed = await self._claim_due(free)
-                due_in = await self._next_due() if claimed < free else 0.0
             except Exception:
                 self._services.logger.exception("recovery.poll_failed")
                 claimed, due_in = 0, None

@@ -377,7 +377,8 @@ async def test_s27_what_waits_is_taken_by_another(open_engine: OpenEngine) -> No
     assert result is not None
     assert result.status is WorkflowStatus.COMPLETED
     await passing(clock, 60)
-    assert (await second.get("order-2")).status is WorkflowStatus.COMPLETED
+    late = await asyncio.wait_for(second.result("order-2"), 30)
+    assert late.status is WorkflowStatus.COMPLETED
 
 
 async def test_s27_nothing_is_claimed_any_more(open_engine: OpenEngine) -> None:
