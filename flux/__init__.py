@@ -2,7 +2,9 @@
 
 from flux.clock import Clock, SystemClock
 from flux.config import FluxConfig
-from flux.definition.builder import Step, Workflow, create_workflow
+from flux.definition.builder import Workflow, create_workflow
+from flux.definition.declared import Step
+from flux.definition.nodes import Cache
 from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition, StepDescriptor
 from flux.definition.wait import Wait, sleep, sleep_until, wait
@@ -14,9 +16,13 @@ from flux.engine.outcome import done, not_done
 from flux.engine.shared import BlockingSharedStorage, SharedStorage
 from flux.errors import (
     AmbiguousCorrelationError,
+    BatchResultError,
     CannotWaitError,
+    ChildFailedError,
+    ChildNotUndoneError,
     CorrelationError,
     CorrelationTakenError,
+    DataConflictError,
     DeadlineExceededError,
     DefinitionChangedError,
     DefinitionError,
@@ -31,7 +37,11 @@ from flux.errors import (
     InstanceEndedError,
     InstanceNotFoundError,
     InvalidTransitionError,
+    JoinNotMetError,
+    MapFailedError,
+    NoCaseError,
     NotADatabaseError,
+    NotAListError,
     NotARedisError,
     NothingCorrelatedError,
     NotJSONError,
@@ -54,6 +64,7 @@ from flux.errors import (
     StorageUnavailableError,
     StorageURLError,
     StoredError,
+    TooDeepError,
     UniqueKeyTakenError,
     UnknownStepError,
     UnknownWorkflowError,
@@ -94,14 +105,19 @@ __all__ = [
     "Attempt",
     "AttemptEnd",
     "AwaitedSignal",
+    "BatchResultError",
     "BlockingSharedStorage",
+    "Cache",
     "CannotWaitError",
     "Checkpoint",
+    "ChildFailedError",
+    "ChildNotUndoneError",
     "Clock",
     "CompensationContext",
     "CompensationStatus",
     "CorrelationError",
     "CorrelationTakenError",
+    "DataConflictError",
     "DeadlineExceededError",
     "DefinitionChangedError",
     "DefinitionError",
@@ -124,9 +140,13 @@ __all__ = [
     "InstanceNotFoundError",
     "InvalidTransitionError",
     "JSONLinesSink",
+    "JoinNotMetError",
     "Lease",
     "LoggingSink",
+    "MapFailedError",
+    "NoCaseError",
     "NotADatabaseError",
+    "NotAListError",
     "NotARedisError",
     "NotJSONError",
     "NothingCorrelatedError",
@@ -168,6 +188,7 @@ __all__ = [
     "StoredSignal",
     "SystemClock",
     "TimeKeeper",
+    "TooDeepError",
     "UniqueKeyTakenError",
     "UnknownStepError",
     "UnknownWorkflowError",

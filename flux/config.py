@@ -41,6 +41,10 @@ class FluxConfig:
     """After so many recoveries without progress an instance is parked."""
     max_instances: int = field(default=1000, validator=_positive)
     """How many instances the engine drives at once."""
+    max_parallel_steps: int = field(default=50, validator=_positive)
+    """How many steps and items of one instance run at once."""
+    max_depth: int = field(default=10, validator=_positive)
+    """How deep sub-workflows may lie in sub-workflows."""
     max_threads: int = field(default=16, validator=_positive)
     """How many plain handlers run at once."""
     on: Mapping[str, Callable[[Any], Any]] = Factory(dict)

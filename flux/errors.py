@@ -27,6 +27,15 @@ FluxError
 ├── WaitNotReturnedError       RuntimeError   a handler made a wait and did not return it
 ├── CannotWaitError            TypeError      a compensator or a verifier returned a wait
 ├── WaitTimeoutError           TimeoutError   a signal did not come in time
+├── DataConflictError          ValueError     parallel steps wrote different values to one key
+├── NoCaseError                LookupError    a branch has no case for the value
+├── JoinNotMetError            RuntimeError   too many of the steps before a join never ran
+├── NotAListError              TypeError      a map was given something else to run over
+├── MapFailedError             RuntimeError   an item of a map failed for good
+├── BatchResultError           TypeError      a batch has not as many results as items
+├── ChildFailedError           RuntimeError   a sub-workflow did not complete
+├── ChildNotUndoneError        RuntimeError   a sub-workflow could not be rolled back
+├── TooDeepError               RuntimeError   sub-workflows within sub-workflows without end
 ├── InstanceCancelledError     RuntimeError   somebody cancelled the instance
 ├── DeadlineExceededError      TimeoutError   the instance had not ended by its deadline
 ├── IllegalMoveError           AssertionError a status that cannot follow another
@@ -53,7 +62,7 @@ import re
 import traceback
 from collections.abc import Iterable
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 class FluxError(Exception):
@@ -325,6 +334,107 @@ class WaitTimeoutError(FluxError, TimeoutError):
         super().__init__(f"step {step!r}: the signal {signal!r} did not come in time")
 
 
+class DataConflictError(FluxError, ValueError):
+    """Steps of which neither comes before the other wrote different values to one key."""
+
+    def __init__(self, first: str, second: str, key: str, why: str = "") -> None:
+        self.steps = (first, second)
+        self.key = key
+        why = why or f"let one come after the other, or declare workflow.merge({key!r}, …)"
+        super().__init__(
+            f"steps {first!r} and {second!r} run beside each other and wrote different values to "
+            f"data[{key!r}]; {why}"
+        )
+
+
+class NoCaseError(FluxError, LookupError):
+    """A branch has no case for what its selector returned."""
+
+    def __init__(self, step: str, value: object, cases: Iterable[object]) -> None:
+        self.step = step
+        self.value = value
+        super().__init__(
+            f"branch {step!r} has no case for {value!r}; there are: "
+            f"{', '.join(map(repr, cases))}; give default= for the rest (None for nothing)"
+        )
+
+
+class JoinNotMetError(FluxError, RuntimeError):
+    """Too many of the steps before a join never ran; `missing` are their names."""
+
+    def __init__(self, step: str, join: object, missing: Iterable[str]) -> None:
+        self.step = step
+        self.missing = tuple(missing)
+        names = ", ".join(map(repr, self.missing))
+        super().__init__(
+            f"step {step!r}: join={join!r} can no longer be met, since {names} never ran"
+        )
+
+
+class NotAListError(FluxError, TypeError):
+    """What a map is to run over is no list."""
+
+    def __init__(self, step: str, found: object) -> None:
+        self.step = step
+        super().__init__(
+            f"map {step!r}: over returned {type(found).__name__}, it must return a list"
+        )
+
+
+class MapFailedError(FluxError, RuntimeError):
+    """An item of a map failed for good, and with it the map; `item` is the item's name."""
+
+    def __init__(self, step: str, item: str, why: object) -> None:
+        self.step = step
+        self.item = item
+        super().__init__(f"map {step!r}: {item} failed: {why}")
+
+
+class BatchResultError(FluxError, TypeError):
+    """The handler of a batch did not return one result for each of its items."""
+
+    def __init__(self, batch: str, items: int, found: object) -> None:
+        self.batch = batch
+        told = f"{len(found)} results" if isinstance(found, list) else type(found).__name__
+        super().__init__(
+            f"{batch} has {items} items, its handler returned {told}; "
+            "return a list of as many results, or None"
+        )
+
+
+class ChildFailedError(FluxError, RuntimeError):
+    """A sub-workflow did not complete."""
+
+    def __init__(self, step: str, child: str, status: str, why: object = None) -> None:
+        self.step = step
+        self.child = child
+        told = "" if why is None else f" with {why}"
+        super().__init__(f"step {step!r}: its child {child!r} ended as {status}{told}")
+
+
+class ChildNotUndoneError(FluxError, RuntimeError):
+    """A sub-workflow that is to be rolled back needs a person first."""
+
+    def __init__(self, step: str, child: str, status: str) -> None:
+        self.step = step
+        self.child = child
+        super().__init__(
+            f"step {step!r}: its child {child!r} is {status}; settle that there "
+            "(retry_rollback, skip_compensation or resume), then retry the rollback here"
+        )
+
+
+class TooDeepError(FluxError, RuntimeError):
+    """A sub-workflow lies in more workflows than the engine allows."""
+
+    def __init__(self, step: str, depth: int) -> None:
+        self.step = step
+        super().__init__(
+            f"step {step!r}: its child would be {depth} workflows deep; "
+            "a workflow that contains itself has to end, or raise FluxConfig(max_depth=…)"
+        )
+
+
 class InstanceCancelledError(FluxError, RuntimeError):
     """Somebody cancelled the instance."""
 
@@ -528,14 +638,27 @@ class UniqueKeyTakenError(StorageError, ValueError):
         super().__init__(f"the live instance {holder!r} holds the unique key {key!r}")
 
 
+ErrorKind = type[BaseException]
+
+
 @frozen(kw_only=True)
 class StoredError:
-    """An error as it is kept: names and texts, never the object itself."""
+    """An error as it is kept: names and texts, never the object itself.
+
+    `kind` is its class where it has just been raised; that is not kept.
+    """
 
     type: str
     message: str
     traceback: str = ""
     cause: "StoredError | None" = None
+    kind: ErrorKind | None = field(default=None, eq=False, repr=False)
+
+    def is_one_of(self, kinds: tuple[ErrorKind, ...]) -> bool:
+        """Whether it is of one of these classes; by name alone if it was read from a storage."""
+        if self.kind is not None:
+            return issubclass(self.kind, kinds)
+        return any(kind.__name__ == self.type for kind in kinds)
 
     @classmethod
     def of(cls, error: BaseException) -> "StoredError":
@@ -550,6 +673,7 @@ class StoredError:
             message=_message(error),
             traceback=_encodable("".join(texts)),
             cause=kept,
+            kind=type(error),
         )
 
     def __str__(self) -> str:

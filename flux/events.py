@@ -32,6 +32,10 @@ class AttemptEnd(StrEnum):
         return self is not AttemptEnd.FAILED
 
 
+CONTINUED = "flux:continue"
+"""Handled a failure: the step was declared to let the others go on."""
+
+
 @frozen(kw_only=True)
 class DataChanges:
     """Top-level keys of `data`: those set, each with its JSON text, and those deleted."""
@@ -230,6 +234,32 @@ class StepSkipped(StepEvent):
 
 
 @frozen(kw_only=True)
+class StepLeftOut(StepEvent):
+    """A branch chose another case, so that it never runs."""
+
+
+@frozen(kw_only=True)
+class MapExpanded(StepEvent):
+    """What a map runs over is known: the JSON text of a list."""
+
+    items: bytes
+
+
+@frozen(kw_only=True)
+class StepsClosed(Event):
+    """Another step failed for good: those that wait, for a signal or a retry, go no further."""
+
+    error: StoredError
+
+
+@frozen(kw_only=True)
+class DataConflictFound(Event):
+    """Steps beside each other wrote different values to one key of the data."""
+
+    error: StoredError
+
+
+@frozen(kw_only=True)
 class StepReplayed(StepEvent):
     """Reached again after a restart: the committed execution of this number stands."""
 
@@ -249,12 +279,17 @@ class StepReopened(StepEvent):
 
 @frozen(kw_only=True)
 class StepCompleted(StepEvent):
-    """Its handler, or its verifier, gave a result."""
+    """Its handler, its verifier or its cache gave a result.
+
+    `merged` has, for keys that steps beside it wrote as well, what the data hold now.
+    """
 
     started_at: datetime
     attempt: int
     output: bytes
     changes: DataChanges
+    merged: DataChanges | None = None
+    cached: bool = False
 
 
 @frozen(kw_only=True)
@@ -265,6 +300,7 @@ class StepSuspended(StepEvent):
     attempt: int
     changes: DataChanges
     waiting: Waiting
+    merged: DataChanges | None = None
 
 
 @frozen(kw_only=True)
@@ -300,12 +336,16 @@ class AttemptFailed(StepEvent):
 
 @frozen(kw_only=True)
 class StepFailed(StepEvent):
-    """The step failed for good. `attempt` is None if no attempt was made or added by this."""
+    """The step failed for good. `attempt` is None if no attempt was made or added by this.
+
+    `handled_by` is the step that runs instead, or `CONTINUED`; the instance has not failed then.
+    """
 
     error: StoredError
     started_at: datetime | None = None
     attempt: int | None = None
     ended: AttemptEnd = AttemptEnd.FAILED
+    handled_by: str | None = None
 
 
 @frozen(kw_only=True)

@@ -1,20 +1,28 @@
 """The one builder of workflows: fluent, or with decorators."""
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar, Unpack, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from graphlib import CycleError
+from typing import Any, Final, Self, Unpack, overload
 
 from flux.definition.checks import (
+    bound_problems,
     correlation_problems,
     function_problem,
     graph_problems,
-    option_problems,
+    join_problems,
     wait_problems,
 )
-from flux.definition.policy import Duration, Retry, retry_policy, seconds
+from flux.definition.declared import ErrorHandler, Step, names_in, rescues_of
+from flux.definition.layout import Gathering, Layout
+from flux.definition.nodes import Branch, Child, Each, Group, declared_limit
+from flux.definition.policy import Duration, seconds
 from flux.definition.step import (
+    After,
+    CallOptions,
     Handler,
-    StepDefinition,
+    MapOptions,
+    PlaceOptions,
     StepKind,
     StepOptions,
     WaitOptions,
@@ -23,78 +31,30 @@ from flux.definition.step import (
 from flux.definition.wait import OnTimeout, Wait, declared_sleep, declared_wait
 from flux.definition.workflow import (
     InputValidator,
+    Merge,
     WorkflowDefinition,
     WorkflowDescriptor,
     data_type_problem,
     input_type_problem,
 )
-from flux.errors import DefinitionError
+from flux.errors import DefinitionError, listing
 
-HandlerT = TypeVar("HandlerT", bound=Handler)
+Member = Any
+"""A function, `("name", function)`, a step or the name of one, or a list of these in sequence."""
+
+ErrorTypes = type[BaseException] | tuple[type[BaseException], ...]
 
 
-class Step:
-    """A declared step: callable as its handler was; takes a compensator and a verifier."""
-
-    def __init__(
-        self,
-        workflow: "Workflow",
-        name: str,
-        handler: Handler,
-        options: Any,
-        *,
-        kind: StepKind = "step",
-        waits: Wait | None = None,
-    ) -> None:
-        self.workflow = workflow
-        self.name = name
-        self.handler = handler
-        self.options: dict[str, Any] = dict(options)
-        self.kind = kind
-        self.waits = waits
-
-    def __call__(self, ctx: Any) -> Any:
-        return self.handler(ctx)
+class NoDefault:
+    """Stands for a default that was not given, where None is one."""
 
     def __repr__(self) -> str:
-        return f"<Step {self.name!r} of {self.workflow.name!r}>"
+        return "no default"
 
-    @overload
-    def compensate(self, function: HandlerT, /) -> HandlerT: ...
-    @overload
-    def compensate(
-        self, /, *, retries: int | Retry = ..., timeout: Duration | None = ...
-    ) -> Callable[[HandlerT], HandlerT]: ...
-    def compensate(
-        self,
-        function: Any = None,
-        /,
-        *,
-        retries: Any = None,
-        timeout: Any = None,
-    ) -> Any:
-        """Declare what undoes the step; the decorated function stays a plain function."""
-        if function is None:
-            return lambda decorated: self._compensate(decorated, retries, timeout)
-        return self._compensate(function, retries, timeout)
 
-    def verify(self, function: HandlerT, /) -> HandlerT:
-        """Declare what tells, after an interruption, whether this at-most-once step has acted."""
-        self._declare("verify", function)
-        return function
+NO_DEFAULT: Final = NoDefault()
 
-    def _compensate(self, function: HandlerT, retries: Any, timeout: Any) -> HandlerT:
-        self._declare("compensate", function)
-        limits = {"compensate_retries": retries, "compensate_timeout": timeout}
-        self.options |= {name: limit for name, limit in limits.items() if limit is not None}
-        return function
-
-    def _declare(self, option: str, function: Handler) -> None:
-        self.workflow.refuse_changes()
-        if self.options.get(option) is not None:
-            problem = f"step {self.name!r} has a {option} function already"
-            raise DefinitionError(self.workflow.name, [problem])
-        self.options[option] = function
+_EACH = ("concurrency", "batch_size", "on_item_failure")
 
 
 class Workflow:
@@ -104,7 +64,8 @@ class Workflow:
     `validate` gets the (typed) input and refuses it by raising or by returning False.
     `correlate_by` names keys of the input by which `deliver` finds an instance; with `unique` only
     one live instance may have the same values. An instance that has not ended `deadline` (seconds
-    or a `timedelta`) after its start fails. An engine builds the workflow when it is registered;
+    or a `timedelta`) after its start fails. With `fail_fast` a step that fails cancels those that
+    run beside it, which otherwise may finish. An engine builds the workflow when it is registered;
     after that it takes no more steps.
     """
 
@@ -119,6 +80,7 @@ class Workflow:
         correlate_by: str | Iterable[str] = (),
         unique: bool = True,
         deadline: Duration | None = None,
+        fail_fast: bool = False,
     ) -> None:
         self.name = name
         self.version = version
@@ -128,7 +90,13 @@ class Workflow:
         self._correlate_by = correlate_by
         self._unique = unique
         self._deadline = deadline
+        self._fail_fast = fail_fast
         self._steps: list[Step] = []
+        self._declared: list[str | Gathering] = []
+        self._groups: list[tuple[Group, tuple[str, ...]]] = []
+        self._handlers: list[ErrorHandler] = []
+        self._merges: dict[str, Merge] = {}
+        self._limits: list[tuple[Any, Any, Any]] = []
         self._built: WorkflowDefinition | None = None
 
     def __repr__(self) -> str:
@@ -226,6 +194,199 @@ class Workflow:
         _refuse_unknown(options, WaitOptions.__annotations__, "sleep")
         return self._add_wait(name, "sleep", declared_sleep(duration), options)
 
+    def parallel(
+        self,
+        name: str,
+        members: Sequence[Member],
+        *,
+        concurrency: int | None = None,
+        fail_fast: bool = False,
+        after: After | None = None,
+    ) -> Self:
+        """Let steps run beside each other; what comes next waits for all of them.
+
+        A member is a function, `("name", function)`, a step or the name of one that is declared
+        elsewhere, or a list of these that run one after the other. At most `concurrency` run at
+        once; with `fail_fast` the failure of one cancels the others. `after=name` means all ends.
+        """
+        self.refuse_changes()
+        chains = tuple(self._chain(member) for member in members)
+        given = None if after is None else names_in(after)
+        self._declared.append(Gathering(name, chains, after=given))
+        group = Group(name, concurrency=concurrency, fail_fast=fail_fast)
+        self._groups.append((group, tuple(step for chain in chains for step in chain)))
+        return self
+
+    def branch(
+        self,
+        name: str,
+        *,
+        on: Callable[[Any], Any],
+        cases: Mapping[Any, Member | None],
+        default: Member | NoDefault | None = NO_DEFAULT,
+        **options: Unpack[PlaceOptions],
+    ) -> Self:
+        """Let only the steps of one case run: of the key that `on(ctx)` returns.
+
+        A case is what `parallel` takes as a member, or None for nothing; `default` is for a value
+        that is no key, without one the branch fails then. `on` is a plain or async function without
+        effects; its choice is saved. Branches meet again in whatever comes after them: by default
+        the step declared next.
+        """
+        _refuse_unknown(options, PlaceOptions.__annotations__, "branch")
+        self.refuse_changes()
+        chains = {key: self._chain(member) for key, member in cases.items()}
+        otherwise = None if isinstance(default, NoDefault) else self._chain(default)
+        branch = Branch(
+            on=on,
+            cases={key: chain[:1] for key, chain in chains.items()},
+            default=None if otherwise is None else otherwise[:1],
+        )
+        self._append(Step(self, name, _never_called, options, kind="branch", branch=branch))
+        every = (*chains.values(), otherwise or ())
+        self._declared.append(Gathering(name, every, begins_at=name))
+        return self
+
+    @overload
+    def map(
+        self, name: str, over: Callable[[Any], Any], handler: Handler, **options: Unpack[MapOptions]
+    ) -> Self: ...
+    @overload
+    def map(
+        self, name: str, over: Callable[[Any], Any], **options: Unpack[MapOptions]
+    ) -> Callable[[Handler], Step]: ...
+    def map(
+        self, name: str, over: Callable[[Any], Any], handler: Any = None, **options: Any
+    ) -> Any:
+        """Run a handler once for each item of the list that `over(ctx)` returns, as `ctx.item`.
+
+        Each item has an execution of its own, `name[index]`, saved, retried and compensated alone;
+        at most `concurrency` run at once. With `batch_size` it is one execution for so many items,
+        `ctx.items`, and the handler returns a list of as many results (or None). When an item fails
+        for good, `on_item_failure` says whether the map "continue"s with the others and tells of it
+        in its output, "stop"s beginning them (the default), or "cancel"s those that run. The output
+        is `{"results": [...], "succeeded": n, "failed": m, "errors": [{"index", "type",
+        "message"}]}`, results in the order of the items. Further options as for `step`.
+        """
+        _refuse_unknown(options, MapOptions.__annotations__, "map")
+        own = {key: options.pop(key) for key in tuple(options) if key in _EACH}
+        each = Each(over=over, **own)
+        if handler is None:
+            return lambda decorated: self._add(name, decorated, options, kind="map", each=each)
+        self._add(name, handler, options, kind="map", each=each)
+        return self
+
+    def child(
+        self,
+        name: str,
+        workflow: "Workflow | WorkflowDefinition | str",
+        *,
+        input: Callable[[Any], Any] | None = None,
+        output: Callable[[Any], Any] | None = None,
+        **options: Unpack[WaitOptions],
+    ) -> Self:
+        """Run another workflow as a step: an instance of its own, with this one as its parent.
+
+        `input(ctx)` makes its input (by default the input of this one), `output(state)` makes the
+        step's output from the child's `WorkflowState` (by default its data). It may wait for days.
+        When it fails or is cancelled, the step fails; undoing the step rolls the child back.
+        """
+        _refuse_unknown(options, WaitOptions.__annotations__, "child")
+        self.refuse_changes()
+        known = self._child_definition(name, workflow)
+        child = Child(workflow=known, input=input, output=output)
+        self._append(Step(self, name, _never_called, options, kind="child", child=child))
+        return self
+
+    @overload
+    def on_error(
+        self,
+        handler: Handler | str,
+        /,
+        *,
+        steps: Iterable[str] | str | None = ...,
+        errors: ErrorTypes = ...,
+        name: str | None = ...,
+        **options: Unpack[CallOptions],
+    ) -> Self: ...
+    @overload
+    def on_error(
+        self,
+        /,
+        *,
+        steps: Iterable[str] | str | None = ...,
+        errors: ErrorTypes = ...,
+        name: str | None = ...,
+        **options: Unpack[CallOptions],
+    ) -> Callable[[Handler], Step]: ...
+    def on_error(
+        self,
+        handler: Any = None,
+        /,
+        *,
+        steps: Iterable[str] | str | None = None,
+        errors: ErrorTypes = (),
+        name: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run `handler` when one of `steps` (by default any) fails for good with one of `errors`.
+
+        The instance has not failed then. What comes after the failed step does not run; what is
+        declared `after` the handler does. The handler is a step like any other: a function with the
+        options of a step, or the name of a step; `ctx.failure` is the error. A step's own fallback
+        goes first, then handlers in the order of declaration.
+        """
+        _refuse_unknown(options, CallOptions.__annotations__, "on_error")
+        self.refuse_changes()
+        covered = (
+            None
+            if steps is None
+            else names_in(tuple(steps) if not isinstance(steps, str) else steps)
+        )
+        types = errors if isinstance(errors, tuple) else (errors,)
+
+        def declare(decorated: Any) -> Step:
+            step = self._add(name or _name_of(decorated), decorated, options)
+            self._handlers.append(ErrorHandler(step.name, covered, types))
+            return step
+
+        if handler is None:
+            return declare
+        if isinstance(handler, str):
+            self._handlers.append(ErrorHandler(handler, covered, types))
+        else:
+            declare(handler)
+        return self
+
+    def merge(self, key: str, function: Merge) -> Self:
+        """Let steps that run beside each other write one key of the data.
+
+        `function(first, second)` makes one value of the values of two steps, in the order of their
+        completion, or of a merged one and a third. Without it, different values fail the instance
+        with `DataConflictError`.
+        """
+        self.refuse_changes()
+        self._merges[key] = function
+        return self
+
+    def limit(
+        self,
+        key: Callable[[Any], Any] | None = None,
+        *,
+        concurrency: int | None = None,
+        rate: str | None = None,
+    ) -> Self:
+        """Bound how many instances with the same `key(ctx)` are at work, on one storage.
+
+        Of those that have begun and not ended, waits included, there are at most `concurrency`; no
+        more begin than `rate` says ("100/m"; s, m, h, d). The others are due when their turn comes,
+        in the order of arrival. The key is a JSON value made of `ctx.input`; without it all
+        instances of the workflow count together.
+        """
+        self.refuse_changes()
+        self._limits.append((key, concurrency, rate))
+        return self
+
     def build(self) -> WorkflowDefinition:
         """The finished workflow; `DefinitionError` with all its problems if it makes no sense."""
         if self._built is None:
@@ -241,12 +402,26 @@ class Workflow:
         if self._built is not None:
             raise DefinitionError(self.name, ["it was built already; declare all steps before"])
 
-    def _add(self, name: str, handler: Handler, options: dict[str, Any]) -> Step:
+    def _add(
+        self,
+        name: str,
+        handler: Handler,
+        options: dict[str, Any],
+        *,
+        kind: StepKind = "step",
+        each: Each | None = None,
+    ) -> Step:
         self.refuse_changes()
         plain = handler.handler if isinstance(handler, Step) else handler
-        step = Step(self, name, plain, options)
-        self._steps.append(step)
+        step = Step(self, name, plain, options, kind=kind, each=each)
+        self._append(step)
+        self._declared.append(name)
         return step
+
+    def _append(self, step: Step) -> None:
+        self._steps.append(step)
+        if step.kind in ("branch", "child"):
+            self._declared.append(step.name)
 
     def _add_wait(self, name: str, kind: StepKind, waits: Wait, options: Any) -> Self:
         async def waiting(ctx: Any) -> Wait:
@@ -254,30 +429,102 @@ class Workflow:
 
         self.refuse_changes()
         self._steps.append(Step(self, name, waiting, options, kind=kind, waits=waits))
+        self._declared.append(name)
         return self
 
+    def _chain(self, member: Member | None) -> tuple[str, ...]:
+        """The names of the steps of a member, which are declared by that if they are not yet."""
+        if member is None:
+            return ()
+        if isinstance(member, list):
+            return tuple(name for one in member for name in self._chain(one))
+        if isinstance(member, str):
+            return (member,)
+        if isinstance(member, Step):
+            if member.workflow is not self:
+                problem = f"{member!r} is no step of it"
+                raise DefinitionError(self.name, [problem])
+            return (member.name,)
+        if isinstance(member, tuple) and len(member) == 2:
+            return (self._add(member[0], member[1], {}).name,)
+        if callable(member):
+            return (self._add(_name_of(member), member, {}).name,)
+        raise TypeError(
+            f"{member!r} is no member: give a function, ('name', function), a step or its name, "
+            "or a list of these"
+        )
+
+    def _child_definition(
+        self, name: str, workflow: "Workflow | WorkflowDefinition | str"
+    ) -> WorkflowDefinition | str:
+        if isinstance(workflow, Workflow):
+            if workflow is self:
+                problem = f"step {name!r}: a workflow cannot contain itself; give its name to"
+                raise DefinitionError(self.name, [f"{problem} let it, to a bounded depth"])
+            return workflow.build()
+        if isinstance(workflow, WorkflowDefinition | str):
+            return workflow
+        raise TypeError(f"child({name!r}): {workflow!r} is neither a workflow nor the name of one")
+
     def _build(self) -> WorkflowDefinition:
-        edges = [(str(step.name), after) for step, after in self._with_sources()]
-        problems = [*self._own_problems(), *self._step_problems(), *graph_problems(edges)]
+        layout = self._layout()
+        steps = [
+            *(problem for step in self._steps for problem in step.problems()),
+            *self._handler_problems(),
+            *layout.problems(),
+        ]
+        edges = list(self._edges(layout))
+        problems = [*self._own_problems(), *steps, *graph_problems(edges)]
         if problems:
             raise DefinitionError(str(self.name), problems)
-        definition = self._defined()
-        problems = list(wait_problems(definition))
+        try:
+            definition = self._defined(layout)
+        except CycleError as error:
+            cycle = " -> ".join(reversed(error.args[1]))
+            raise DefinitionError(self.name, [f"steps wait for each other: {cycle}"]) from None
+        problems = [*wait_problems(definition), *join_problems(definition)]
         if problems:
             raise DefinitionError(self.name, problems)
         return definition
 
-    def _defined(self) -> WorkflowDefinition:
+    def _edges(self, layout: Layout) -> Iterator[tuple[str, tuple[str, ...]]]:
+        sources = layout.sources()
+        return ((step.name, sources.get(step.name, ())) for step in self._steps)
+
+    def _layout(self) -> Layout:
+        placed = {
+            step.name: names_in(step.options["after"])
+            for step in self._steps
+            if "after" in step.options
+        }
+        apart = {step.options["fallback"] for step in self._steps if "fallback" in step.options}
+        apart |= {handler.step for handler in self._handlers}
+        return Layout(self._declared, placed, apart)
+
+    def _defined(self, layout: Layout) -> WorkflowDefinition:
+        sources = layout.sources()
+        groups = {name: group for group, names in self._groups for name in names}
+        rescues = rescues_of(self._steps, sources, self._handlers)
         return WorkflowDefinition(
             name=self.name,
             version=self.version,
-            steps=tuple(_definition(step, after=after) for step, after in self._with_sources()),
+            steps=tuple(
+                step.definition(
+                    after=sources[step.name],
+                    rescues=rescues[step.name],
+                    group=groups.get(step.name),
+                )
+                for step in self._steps
+            ),
             input_type=self._input,
             data_type=self._data,
             validate=self._validate,
-            correlate_by=_names(self._correlate_by),
+            correlate_by=names_in(self._correlate_by),
             unique=self._unique,
-            deadline=_limit(self._deadline),
+            deadline=None if self._deadline is None else seconds(self._deadline),
+            fail_fast=self._fail_fast,
+            merges=dict(self._merges),
+            limits=tuple(declared_limit(*limit) for limit in self._limits),
         )
 
     def _own_problems(self) -> list[str]:
@@ -298,65 +545,35 @@ class Workflow:
         problems += correlation_problems(
             self._correlate_by, self._input, unique=self._unique, deadline=self._deadline
         )
+        problems += bound_problems(
+            fail_fast=self._fail_fast,
+            groups=[group for group, _ in self._groups],
+            merges=self._merges,
+            limits=self._limits,
+        )
         return [problem for problem in problems if problem]
 
-    def _step_problems(self) -> list[str]:
-        return [
-            problem
-            for step in self._steps
-            for problem in option_problems(step.name, {**step.options, "handler": step.handler})
-        ]
-
-    def _with_sources(self) -> Iterator[tuple[Step, tuple[str, ...]]]:
-        before: tuple[str, ...] = ()
+    def _handler_problems(self) -> Iterator[str]:
+        names = {step.name for step in self._steps}
+        for handler in self._handlers:
+            for name in (handler.step, *(handler.steps or ())):
+                if name not in names:
+                    yield f"on_error: {name!r} is no step; there are: {listing(names)}"
+            for error in handler.errors:
+                if not (isinstance(error, type) and issubclass(error, BaseException)):
+                    yield f"on_error: {error!r} is no error type"
         for step in self._steps:
-            yield step, _names(step.options.get("after", before))
-            before = (step.name,)
+            fallback = step.options.get("fallback")
+            if fallback is not None and fallback not in names:
+                yield (
+                    f"step {step.name!r}: fallback={fallback!r} is no step; "
+                    f"there are: {listing(names)}"
+                )
 
 
 def create_workflow(name: str) -> Workflow:
     """A new, empty `Workflow`, for people who come from the original."""
     return Workflow(name)
-
-
-def _definition(step: Step, *, after: tuple[str, ...]) -> StepDefinition:
-    options = step.options
-    return StepDefinition(
-        name=step.name,
-        handler=step.handler,
-        after=after,
-        retries=_policy(options.get("retries")),
-        timeout=_limit(options.get("timeout")),
-        when=options.get("when"),
-        commit=options.get("commit", False),
-        at_most_once=options.get("at_most_once", False),
-        verify=options.get("verify"),
-        compensate=options.get("compensate"),
-        compensate_retries=_policy(options.get("compensate_retries")),
-        compensate_timeout=_limit(options.get("compensate_timeout")),
-        unknown_on=_tuple(options.get("unknown_on", ())),
-        description=options.get("description", ""),
-        kind=step.kind,
-        waits=step.waits,
-    )
-
-
-def _policy(given: int | Retry | None) -> Retry | None:
-    return None if given is None else retry_policy(given)
-
-
-def _limit(given: Duration | None) -> float | None:
-    return None if given is None else seconds(given)
-
-
-def _names(given: Any) -> tuple[str, ...]:
-    """The names given; what is no name is left out, as one of the options' problems tells of it."""
-    several = given if isinstance(given, tuple | list) else (given,)
-    return tuple(dict.fromkeys(name for name in several if isinstance(name, str)))
-
-
-def _tuple(given: Any) -> tuple[Any, ...]:
-    return given if isinstance(given, tuple) else (given,)
 
 
 def _name_of(handler: Any) -> str:
@@ -372,3 +589,7 @@ def _refuse_unknown(options: Mapping[str, Any], known: Any, verb: str) -> None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"
             raise TypeError(f"{verb}() has no option {name!r}{hint}")
+
+
+def _never_called(ctx: Any) -> None:
+    raise AssertionError(f"step {ctx.step!r} has no handler")

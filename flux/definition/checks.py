@@ -9,7 +9,9 @@ from typing import Any
 import attrs
 
 from flux.definition.graph import find_cycle
+from flux.definition.nodes import Branch, Cache, Each, Group, rate
 from flux.definition.policy import retry_policy, seconds
+from flux.definition.step import StepDefinition, is_async
 from flux.definition.wait import bounded
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import listing
@@ -34,6 +36,7 @@ def option_problems(name: str, options: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(options.get(option, False), bool):
             yield f"{told}: {option} is True or False, not {options[option]!r}"
     yield from (f"{told}: {problem}" for problem in _policy_problems(options))
+    yield from (f"{told}: {problem}" for problem in _node_problems(options))
 
 
 def graph_problems(edges: Sequence[tuple[str, tuple[str, ...]]]) -> Iterator[str]:
@@ -89,6 +92,114 @@ def wait_problems(definition: WorkflowDefinition) -> Iterator[str]:
         )
 
 
+def join_problems(definition: WorkflowDefinition) -> Iterator[str]:
+    """Joins that can never be met."""
+    conditions = _conditions(definition)
+    for step in definition.order:
+        edges = step.after
+        if step.join is None or step.join == "any" or not edges:
+            continue
+        needed = len(edges) if step.join == "all" else step.join
+        told = f"step {step.name!r}: join={step.join!r} can never be met"
+        if needed > len(edges):
+            yield f"{told}, it comes after {len(edges)} steps: {listing(edges)}"
+            continue
+        for branch in dict.fromkeys(branch for edge in edges for branch, _ in conditions[edge]):
+            together = _most_together(branch, edges, conditions)
+            if len(together) < needed:
+                left = [edge for edge in edges if edge not in together]
+                yield (
+                    f"{told}: branch {branch!r} chooses one case, and leaves out {listing(left)}; "
+                    "without join= the step runs after whatever was chosen"
+                )
+                break
+
+
+_Conditions = frozenset[tuple[str, object]]
+
+
+def _conditions(definition: WorkflowDefinition) -> dict[str, _Conditions]:
+    """By step, the choices of branches without which it never runs."""
+    found: dict[str, _Conditions] = {}
+    for step in definition.order:
+        ways = [
+            _conditions_of_edge(definition.step(source), step.name, found) for source in step.after
+        ]
+        rescued = definition.rescued.get(step.name, ())
+        ways += [found[source] for source in rescued]
+        every = step.join == "all" and not rescued
+        if not ways:
+            found[step.name] = frozenset()
+        elif every:
+            found[step.name] = frozenset().union(*ways)
+        else:
+            found[step.name] = frozenset.intersection(*ways)
+    return found
+
+
+def _conditions_of_edge(
+    source: StepDefinition, target: str, found: Mapping[str, _Conditions]
+) -> _Conditions:
+    if source.branch is None or target not in source.branch.firsts:
+        return found[source.name]
+    cases = [key for key, firsts in source.branch.cases.items() if target in firsts]
+    if source.branch.default is not None and target in source.branch.default:
+        cases.append(None)
+    return found[source.name] | {(source.name, tuple(cases))}
+
+
+def _most_together(
+    branch: str, edges: Sequence[str], conditions: Mapping[str, _Conditions]
+) -> list[str]:
+    """The most of these steps that one choice of the branch lets run."""
+    choices = dict.fromkeys(
+        case for edge in edges for one, case in conditions[edge] if one == branch
+    )
+    together = (
+        [e for e in edges if all(one != branch or case == choice for one, case in conditions[e])]
+        for choice in choices
+    )
+    return max(together, key=len)
+
+
+def bound_problems(
+    *,
+    fail_fast: object,
+    groups: Sequence[Group],
+    merges: Mapping[Any, object],
+    limits: Sequence[tuple[object, object, Any]],
+) -> Iterator[str]:
+    """What is wrong with how much may run at once, and with what becomes of the data."""
+    if not isinstance(fail_fast, bool):
+        yield f"fail_fast is True or False, not {fail_fast!r}"
+    for group in groups:
+        yield from _count_problems(f"group {group.name!r}: concurrency", group.concurrency)
+        if not isinstance(group.fail_fast, bool):
+            yield f"group {group.name!r}: fail_fast is True or False, not {group.fail_fast!r}"
+    yield from _merge_problems(merges)
+    for key, concurrency, speed in limits:
+        if key is not None and (why := function_problem(key, "ctx")):
+            yield f"limit: key: {why}"
+        if concurrency is None and speed is None:
+            yield "limit: give concurrency, or rate, or both"
+        yield from _count_problems("limit: concurrency", concurrency)
+        if speed is not None:
+            yield from (f"limit: {p}" for p in _refusal("rate", rate, speed))
+
+
+def _merge_problems(merges: Mapping[Any, object]) -> Iterator[str]:
+    for key, function in merges.items():
+        if not isinstance(key, str):
+            yield f"merge: {key!r} is no key of the data"
+        if not callable(function) or is_async(function):
+            yield f"merge({key!r}): {function!r} is no plain function"
+
+
+def _count_problems(told: str, count: object) -> Iterator[str]:
+    if count is not None and (type(count) is not int or count < 1):
+        yield f"{told} is a number of 1 or more, not {count!r}"
+
+
 def function_problem(function: object, argument: str) -> str | None:
     """Why `function` cannot be called with one argument; None if it can."""
     if not callable(function):
@@ -107,8 +218,8 @@ def function_problem(function: object, argument: str) -> str | None:
 def _name_problems(name: object) -> Iterator[str]:
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         yield "a name is printable text that is not empty"
-    elif ":" in name:
-        yield "a name holds no colon, which divides the parts of idempotency keys"
+    elif any(sign in name for sign in ":[]"):
+        yield "a name holds no colon and no bracket, which divide the parts of idempotency keys"
 
 
 def _function_problems(option: str, function: Callable[..., Any] | None) -> Iterator[str]:
@@ -149,6 +260,63 @@ def _policy_problems(options: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"after: {name!r} is no name" for name in after if not isinstance(name, str))
     else:
         yield f"after: {after!r} is neither a name nor a tuple of names"
+
+
+def _node_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    if options.get("on_error", "fail") not in ("fail", "continue"):
+        yield f"on_error is 'fail' or 'continue', not {options['on_error']!r}"
+    if options.get("on_error") == "continue" and options.get("fallback") is not None:
+        yield "it has a fallback; on_error='continue' would never count"
+    join = options.get("join")
+    if join is not None and join not in ("all", "any") and (type(join) is not int or join < 1):
+        yield f"join is 'all', 'any' or a number of 1 or more, not {join!r}"
+    if not isinstance(options.get("pure", False), bool):
+        yield f"pure is True or False, not {options['pure']!r}"
+    yield from _cache_problems(options)
+    if (branch := options.get("branch")) is not None:
+        yield from _branch_problems(branch)
+    if (each := options.get("each")) is not None:
+        yield from _each_problems(each)
+    if (child := options.get("child")) is not None:
+        for option, function in (("input", child.input), ("output", child.output)):
+            if function is not None and (why := function_problem(function, "its argument")):
+                yield f"{option}: {why}"
+
+
+def _cache_problems(options: Mapping[str, Any]) -> Iterator[str]:
+    cache, pure = options.get("cache"), options.get("pure", False)
+    acts = [name for name in ("compensate", "commit", "at_most_once") if options.get(name)]
+    if pure and acts:
+        yield f"it is declared pure, so there is nothing to {acts[0].replace('_', ' ')}"
+    if cache is None:
+        return
+    if not isinstance(cache, Cache):
+        yield f"cache: {cache!r} is no Cache(ttl=…, key=…)"
+        return
+    if not pure:
+        yield "cache: only a step declared pure=True can be cached, one without effects"
+    if cache.key is not None and (why := function_problem(cache.key, "ctx")):
+        yield f"cache: key: {why}"
+
+
+def _branch_problems(branch: Branch) -> Iterator[str]:
+    if why := function_problem(branch.on, "ctx"):
+        yield f"on: {why}"
+    if not branch.cases:
+        yield "it has no cases"
+    for key in branch.cases:
+        if not isinstance(key, str | int | bool):
+            yield f"cases: {key!r} is no text, number or truth value, which can be saved"
+
+
+def _each_problems(each: Each) -> Iterator[str]:
+    if why := function_problem(each.over, "ctx"):
+        yield f"over: {why}"
+    yield from _count_problems("concurrency", each.concurrency)
+    yield from _count_problems("batch_size", each.batch_size)
+    if each.on_item_failure not in ("continue", "stop", "cancel"):
+        given = each.on_item_failure
+        yield f"on_item_failure is 'continue', 'stop' or 'cancel', not {given!r}"
 
 
 def _types(given: Any) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """The order in which the steps of a workflow become ready."""
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from flux.definition.step import StepDefinition
@@ -16,10 +16,35 @@ def find_cycle(sources: Mapping[str, Iterable[str]]) -> tuple[str, ...] | None:
     return None
 
 
+def sources_of(steps: Iterable[StepDefinition]) -> dict[str, tuple[str, ...]]:
+    """By step, all that come right before it in the graph.
+
+    These are the steps that it is declared after, the fallbacks that may stand in for them, and
+    those that it rescues.
+    """
+    known = {step.name: step for step in steps}
+    rescued: dict[str, list[str]] = {}
+    for step in known.values():
+        for rescue in step.rescues:
+            rescued.setdefault(rescue.step, []).append(step.name)
+    return {
+        name: tuple(dict.fromkeys((*_with_stand_ins(step.after, known), *rescued.get(name, ()))))
+        for name, step in known.items()
+    }
+
+
+def _with_stand_ins(names: Iterable[str], known: Mapping[str, StepDefinition]) -> Iterator[str]:
+    for name in names:
+        yield name
+        if name in known:
+            stand_ins = (rescue.step for rescue in known[name].rescues if rescue.stands_in)
+            yield from _with_stand_ins(stand_ins, known)
+
+
 def running_order(steps: Sequence[StepDefinition]) -> tuple[StepDefinition, ...]:
     """The steps in the order of running one at a time: of those ready, the first declared."""
     place = {step.name: index for index, step in enumerate(steps)}
-    sorter = TopologicalSorter({step.name: step.after for step in steps})
+    sorter = TopologicalSorter(sources_of(steps))
     sorter.prepare()
     order: list[StepDefinition] = []
     ready: list[int] = []
@@ -32,25 +57,22 @@ def running_order(steps: Sequence[StepDefinition]) -> tuple[StepDefinition, ...]
     return tuple(order)
 
 
-def descendants(name: str, steps: Iterable[StepDefinition]) -> frozenset[str]:
+def followers_of(sources: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """By step, all that come right after it."""
+    found: dict[str, list[str]] = {name: [] for name in sources}
+    for name, before in sources.items():
+        for source in before:
+            found[source].append(name)
+    return {name: tuple(after) for name, after in found.items()}
+
+
+def descendants(name: str, followers: Mapping[str, Sequence[str]]) -> frozenset[str]:
     """The names of all steps that come after this one in the graph, without itself."""
-    return _reachable(name, _followers(steps))
-
-
-def _followers(steps: Iterable[StepDefinition]) -> Mapping[str, Sequence[str]]:
-    followers: dict[str, list[str]] = {}
-    for step in steps:
-        for source in step.after:
-            followers.setdefault(source, []).append(step.name)
-    return followers
-
-
-def _reachable(name: str, edges: Mapping[str, Sequence[str]]) -> frozenset[str]:
     found: set[str] = set()
-    waiting = list(edges.get(name, ()))
+    waiting = list(followers.get(name, ()))
     while waiting:
         reached = waiting.pop()
         if reached not in found:
             found.add(reached)
-            waiting.extend(edges.get(reached, ()))
+            waiting.extend(followers.get(reached, ()))
     return frozenset(found)

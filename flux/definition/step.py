@@ -6,6 +6,7 @@ from typing import Any, Literal, TypedDict
 
 from attrs import field, frozen
 
+from flux.definition.nodes import Branch, Cache, Child, Each, Group, OnItemFailure, Rescue
 from flux.definition.policy import Duration, Retry
 from flux.definition.wait import Wait
 
@@ -13,24 +14,35 @@ Handler = Callable[[Any], Any]
 """A plain or async function of one argument, the `WorkflowContext`."""
 
 
-StepKind = Literal["step", "wait", "sleep"]
-"""A wait and a sleep are declared without a handler."""
+StepKind = Literal["step", "wait", "sleep", "branch", "map", "child"]
+"""A step calls its handler once, a map once for each item; the others are declared without one."""
+
+After = str | tuple[str, ...] | list[str]
+Join = Literal["all", "any"] | int
+"""How many of the edges to a step must be taken; by default one, once all are settled."""
 
 
-class WaitOptions(TypedDict, total=False):
-    """The options of a declared wait or sleep, besides those of the wait itself."""
+class PlaceOptions(TypedDict, total=False):
+    """Where a step stands in the graph: what all steps may say, whatever they do."""
 
     when: Callable[[Any], Any] | None
-    after: str | tuple[str, ...] | list[str]
+    after: After
+    join: Join
     description: str
 
 
-class StepOptions(TypedDict, total=False):
-    """The options of a step."""
+class WaitOptions(PlaceOptions, total=False):
+    """The options of a declared wait or sleep, besides those of the wait itself."""
+
+    on_error: Literal["fail", "continue"]
+    fallback: str
+
+
+class CallOptions(WaitOptions, total=False):
+    """The options of what calls a handler."""
 
     retries: int | Retry
     timeout: Duration | None
-    when: Callable[[Any], Any] | None
     commit: bool
     at_most_once: bool
     verify: Handler | None
@@ -38,8 +50,21 @@ class StepOptions(TypedDict, total=False):
     compensate_retries: int | Retry
     compensate_timeout: Duration | None
     unknown_on: type[BaseException] | tuple[type[BaseException], ...]
-    after: str | tuple[str, ...] | list[str]
-    description: str
+
+
+class MapOptions(CallOptions, total=False):
+    """The options of a map, besides what it runs over."""
+
+    concurrency: int | None
+    batch_size: int | None
+    on_item_failure: OnItemFailure
+
+
+class StepOptions(CallOptions, total=False):
+    """The options of a step."""
+
+    pure: bool
+    cache: Cache | None
 
 
 @frozen(kw_only=True)
@@ -63,6 +88,16 @@ class StepDefinition:
     kind: StepKind = "step"
     waits: Wait | None = None
     """What a declared wait or sleep waits for."""
+    join: Join | None = None
+    continues: bool = False
+    """Whether what comes after it runs although it failed."""
+    rescues: tuple[Rescue, ...] = ()
+    """What runs when it fails: of those that fit the error, the first."""
+    group: Group | None = None
+    branch: Branch | None = None
+    each: Each | None = None
+    child: Child | None = None
+    cache: Cache | None = None
     is_async: bool = field(init=False)
     """Whether the handler is awaited in the loop; a plain one runs in a thread."""
 
@@ -110,3 +145,13 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004
     )
+
+
+def item_name(step: str, index: int) -> str:
+    """The name under which an item of a map, or a batch of items, has its execution."""
+    return f"{step}[{index}]"
+
+
+def step_of(name: str) -> str:
+    """The step that has executions of this name: the map, if it is the name of an item."""
+    return name.partition("[")[0] if name.endswith("]") else name

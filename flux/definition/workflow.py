@@ -7,11 +7,12 @@ from operator import or_
 from typing import Any, NamedTuple
 
 import orjson
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from flux.definition.correlation import chosen, correlation_labels, whole_text
-from flux.definition.graph import descendants, running_order
-from flux.definition.step import StepDefinition, StepDescriptor
+from flux.definition.graph import descendants, followers_of, running_order, sources_of
+from flux.definition.nodes import Limit
+from flux.definition.step import StepDefinition, StepDescriptor, step_of
 from flux.definition.typed import (
     is_typed,
     lost_fields,
@@ -24,6 +25,13 @@ from flux.errors import CorrelationError, InputError, UnknownStepError
 
 InputValidator = Callable[[Any], Any]
 """Gets the (typed) input; refuses it by raising or by returning False."""
+
+
+Merge = Callable[[Any, Any], Any]
+"""Makes one value of two, each a value of one key of the data: that of the step that completed
+first, and that of the other."""
+
+_PLAIN = ("step", "wait", "sleep")
 
 
 class ShapeOfStep(NamedTuple):
@@ -64,15 +72,36 @@ class WorkflowDefinition:
     """Whether only one live instance may have a correlation."""
     deadline: float | None = None
     """Seconds after its start by which an instance must have ended."""
+    fail_fast: bool = False
+    """Whether a step that fails for good cancels all that run beside it."""
+    merges: Mapping[str, Merge] = Factory(dict)
+    """By key of the data, how values are merged that steps wrote beside each other."""
+    limits: tuple[Limit, ...] = ()
+    sources: Mapping[str, tuple[str, ...]] = field(init=False, repr=False)
+    """By step, all that come right before it in the graph."""
     order: tuple[StepDefinition, ...] = field(init=False)
     """In the order of running one at a time."""
+    is_sequence: bool = field(init=False, repr=False)
+    """Whether at most one step is open at any time, and each follows the one before."""
     _places: Mapping[str, int] = field(init=False, repr=False)
     _ancestors: Sequence[int] = field(init=False, repr=False)
     _unbranched: frozenset[str] = field(init=False, repr=False)
 
+    @sources.default
+    def _all_sources(self) -> Mapping[str, tuple[str, ...]]:
+        return sources_of(self.steps)
+
     @order.default
     def _running_order(self) -> tuple[StepDefinition, ...]:
         return running_order(self.steps)
+
+    @is_sequence.default
+    def _each_after_the_one_before(self) -> bool:
+        befores = ((), *((step.name,) for step in self.order))
+        return all(
+            step.after == before and step.kind in _PLAIN and not step.rescues and not step.continues
+            for step, before in zip(self.order, befores, strict=False)
+        )
 
     @_places.default
     def _places_by_name(self) -> Mapping[str, int]:
@@ -83,7 +112,7 @@ class WorkflowDefinition:
         # A bit a step: sets of names would take space and time in the square of the steps.
         found: list[int] = []
         for step in self.order:
-            sources = [self._places[source] for source in step.after]
+            sources = [self._places[source] for source in self.sources[step.name]]
             found.append(reduce(or_, (found[place] | 1 << place for place in sources), 0))
         return found
 
@@ -99,22 +128,43 @@ class WorkflowDefinition:
         return frozenset(found)
 
     def step(self, name: str) -> StepDefinition:
-        """The step of this name, or `UnknownStepError`."""
+        """The step of this name, or of the map whose item has it; or `UnknownStepError`."""
         return self.order[self.place(name)]
 
     def place(self, name: str) -> int:
         """Where the step stands in `order`, from 0, or `UnknownStepError`."""
         try:
-            return self._places[name]
+            return self._places[step_of(name)]
         except KeyError:
             raise UnknownStepError(name, self.name, self._places) from None
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._places
+    def __contains__(self, name: str) -> bool:
+        return step_of(name) in self._places
+
+    @cached_property
+    def followers(self) -> Mapping[str, tuple[str, ...]]:
+        """By step, all that come right after it in the graph."""
+        return followers_of(self.sources)
+
+    @cached_property
+    def rescued(self) -> Mapping[str, tuple[str, ...]]:
+        """By fallback or handler, the steps whose failure it is for."""
+        found: dict[str, tuple[str, ...]] = {}
+        for step in self.steps:
+            for rescue in step.rescues:
+                found[rescue.step] = (*found.get(rescue.step, ()), step.name)
+        return found
+
+    def are_beside(self, first: str, second: str) -> bool:
+        """Whether neither step, or item, comes before the other in the graph."""
+        one, other = self.place(first), self.place(second)
+        if one == other:
+            return first != second and step_of(first) != first and step_of(second) != second
+        return not (self._ancestors[other] >> one & 1 or self._ancestors[one] >> other & 1)
 
     def from_step_on(self, name: str) -> frozenset[str]:
         """The names of the step and of all that come after it in the graph."""
-        return descendants(self.step(name).name, self.steps) | {name}
+        return descendants(self.step(name).name, self.followers) | {name}
 
     def before_step(self, name: str) -> frozenset[str]:
         """The names of all steps that come before the step in the graph."""

@@ -97,10 +97,10 @@ class Attempts:
                 self._heartbeat.ends(ctx)
         return self._accepted(value, ctx, started_at, is_handler=function is step.handler)
 
-    async def ask(self, step: StepDefinition, ctx: WorkflowContext, timeout: float) -> bool:
-        """Ask the step's predicate; raises what it raises, or `StepTimeoutError`."""
+    async def ask(self, function: Function, ctx: WorkflowContext, what: str, timeout: float) -> Any:
+        """What a function without effects answers; raises what it raises, or `StepTimeoutError`."""
         try:
-            return await self._ask(step, ctx, timeout)
+            return await self._ask(function, ctx, what, timeout)
         except asyncio.CancelledError:
             raise HandlerCancelledError(ctx.step) from None
 
@@ -122,21 +122,21 @@ class Attempts:
             started_at=started_at, value=value, output=output, waiting=waits, changes=changes
         )
 
-    async def _ask(self, step: StepDefinition, ctx: WorkflowContext, timeout: float) -> bool:
-        assert step.when is not None
-        what = f"the predicate of step {step.name!r}"
+    async def _ask(
+        self, function: Function, ctx: WorkflowContext, what: str, timeout: float
+    ) -> Any:
         began = self._clock.monotonic()
         self._heartbeat.begins(ctx)
         try:
-            answer = step.when(ctx)
+            answer = function(ctx)
             if inspect.isawaitable(answer) and not isinstance(answer, Wait):
                 answer = await self._within(answer, ctx, what, timeout)
         finally:
             self._heartbeat.ends(ctx)
-        # A plain predicate runs in the loop, where nothing can stop it; it is judged afterwards.
+        # A plain one runs in the loop, where nothing can stop it; it is judged afterwards.
         if self._clock.monotonic() - began > timeout:
             raise StepTimeoutError(what, timeout)
-        return bool(answer)
+        return answer
 
     async def _call(
         self, function: Function, awaited: bool, ctx: WorkflowContext, timeout: float | None

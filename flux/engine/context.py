@@ -1,14 +1,17 @@
 """What a handler sees of its instance."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from copy import deepcopy
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from flux.clock import Clock
+from flux.definition.step import step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.data import LazyData, changed, text_of
+from flux.engine.items import Items
 from flux.engine.shared import SharedStorage
 from flux.errors import StepNotCompletedError, StoredError
 from flux.events import DataChanges
@@ -36,6 +39,7 @@ class WorkflowContext:
         attempt: int,
         key: str,
         data: Mapping[str, orjson.Fragment],
+        items: Items | None = None,
     ) -> None:
         self.step = step
         """The name of the step."""
@@ -48,6 +52,7 @@ class WorkflowContext:
         self._clock = clock
         self._shared = shared
         self._base = data
+        self._items = items
         self._cancelled = False
         self._interrupt: Callable[[], object] | None = None
         self.was_interrupted = False
@@ -108,13 +113,53 @@ class WorkflowContext:
         return history(self._instance)
 
     def output(self, step: str) -> Any:
-        """The result of a step; None if it was skipped or its outcome is unknown.
+        """The result of a step; None if it was skipped, left out, or its outcome is unknown.
+
+        That of its fallback, if that runs instead; None if it failed and the others go on.
 
         `UnknownStepError` for a name that the workflow lacks, `StepNotCompletedError` for a step
         without a result.
         """
-        self._definition.place(step)
-        return _output(step, self._execution(step))
+        definition = self._definition.step(step)
+        execution = self._execution(step)
+        if execution is None or execution.handled_by is None or execution.output is not None:
+            return _output(step, execution)
+        for rescue in definition.rescues:
+            if rescue.stands_in and rescue.step == execution.handled_by:
+                return self.output(rescue.step)
+        return None
+
+    @property
+    def failure(self) -> StoredError | None:
+        """Why this step runs, if it runs because another failed: the error of the last of those."""
+        rescued = (
+            self._instance.current[name]
+            for name in self._definition.rescued.get(step_of(self.step), ())
+            if name in self._instance.current
+        )
+        handled = [e for e in rescued if e.handled_by == self.step]
+        last = max(handled, key=lambda execution: execution.ended_at or _LONG_AGO, default=None)
+        return None if last is None else last.error
+
+    @property
+    def index(self) -> int:
+        """The index of the item, or of the batch, in a map."""
+        return self._of_map()[0]
+
+    @property
+    def item(self) -> Any:
+        """The item that this call is for, in a map without `batch_size`; a copy."""
+        return deepcopy(self._of_map()[1])
+
+    @property
+    def items(self) -> Any:
+        """The items of the batch that this call is for, in a map with `batch_size`; a copy."""
+        return deepcopy(self._of_map()[1])
+
+    def _of_map(self) -> tuple[int, Any]:
+        if self._items is None:
+            raise AttributeError(f"step {self.step!r} is no map: its context has no item")
+        return self._items.of(self.step)
 
     def now(self) -> datetime:
         """The time by the engine's clock, aware, in UTC."""
@@ -173,6 +218,7 @@ class CompensationContext(WorkflowContext):
         clock: Clock,
         shared: SharedStorage,
         attempt: int,
+        items: Items | None = None,
     ) -> None:
         self.step_key = idempotency_key(instance.id, execution.step, execution.generation)
         """The key that the step ran with."""
@@ -185,6 +231,7 @@ class CompensationContext(WorkflowContext):
             attempt=attempt,
             key=compensation_key(self.step_key),
             data=instance.data,
+            items=items,
         )
         self._undone = execution
 
@@ -213,5 +260,6 @@ def _output(step: str, execution: Execution | None) -> Any:
     raise StepNotCompletedError(step, f"it is {execution.status}")
 
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _UNREAD: Any = object()
 _NO_CHANGES = DataChanges()

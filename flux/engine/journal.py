@@ -66,6 +66,7 @@ class Journal:
         self._consumed: dict[int, str] = {}
         self._untold: list[Event] = []
         self._saves = 0
+        self._saved_head: Head | None = None
         self._facts = _facts(services, definition, instance)
 
     def apply(self, event: Event) -> None:
@@ -78,6 +79,11 @@ class Journal:
             self._consumed.update(happened.consumed)
         if self._facts is not None:
             self._untold.append(event)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing has happened that is not saved."""
+        return self._saved_head is self.instance.head and not self._changed
 
     def take_back(self, head: Head) -> None:
         """Forget the last event, which changed the head alone, since it could not be saved."""
@@ -126,6 +132,7 @@ class Journal:
         if self._consumed:
             self._consumed = {}
         self.intent = terms.intent
+        self._saved_head = self.instance.head
         if terms.goes_on:
             self._extend_lease(asked_at)
         self._tell_all()

@@ -2,26 +2,31 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 
+from attrs import evolve
+
 from flux import events
-from flux.definition.policy import Retry
-from flux.definition.step import StepDefinition
+from flux.definition.step import StepDefinition, step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import outcome, plan, steering, waiting
-from flux.engine.attempt import Attempted, goes_through
-from flux.engine.context import CompensationContext, WorkflowContext
+from flux.engine.attempt import goes_through
+from flux.engine.calls import Called, Calls
+from flux.engine.crew import Crew
 from flux.engine.journal import Journal, Terms
 from flux.engine.lease import HeldLease
+from flux.engine.merging import Writers
 from flux.engine.services import Services
 from flux.engine.watching import Watcher
 from flux.errors import (
     CorrelationTakenError,
+    DataConflictError,
     DeadlineExceededError,
     EngineClosedError,
+    JoinNotMetError,
     OutcomeUnknownError,
     StaleInstanceError,
     StoredError,
@@ -29,9 +34,9 @@ from flux.errors import (
     UnseenSignalsError,
 )
 from flux.events import AttemptEnd, Event
-from flux.state.execution import Execution, idempotency_key
+from flux.state.execution import Execution
 from flux.state.instance import Head, Instance
-from flux.state.status import Outcome, StepStatus, WorkflowStatus
+from flux.state.status import Direction, Outcome, StepStatus, WorkflowStatus
 
 _ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
     WorkflowStatus.COMPLETED: events.InstanceCompleted,
@@ -43,6 +48,11 @@ _BAD_ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
     WorkflowStatus.ROLLED_BACK: events.InstanceRolledBack,
     WorkflowStatus.ROLLBACK_FAILED: events.RollbackFailed,
 }
+
+
+_WRITES = (events.StepCompleted, events.StepSuspended)
+
+_NONE: Any = object()
 
 
 class _StoppedError(Exception):
@@ -94,7 +104,10 @@ class Driver:
         self._has_deadline = instance.deadline is not None
         self._before_end: Head | None = None
         self._services = services
-        self._plan = plan.Plan(definition, services.config.lease)
+        config = services.config
+        self._plan = plan.Plan(
+            definition, longest_pause=config.lease, max_parallel=config.max_parallel_steps
+        )
         self._journal = Journal(
             services,
             definition,
@@ -104,6 +117,18 @@ class Driver:
             held=held,
         )
         self.watcher = Watcher(services, self._journal)
+        self._calls = Calls(
+            services,
+            self._plan,
+            instance,
+            watcher=self.watcher,
+            tell=self._journal.before_call,
+        )
+        self._crew: Crew[Called | None] = Crew(self.watcher.told)
+        self._called_off = asyncio.Event()
+        """Set when what waits for its next attempt, beside others, is not to be called any more."""
+        self._stalled: set[str] = set()
+        self._writers: Writers | None = None
         for event in happened:
             self._apply(event)
 
@@ -137,6 +162,7 @@ class Driver:
             if self.error is not None and not self.first_save.done():
                 self.first_save.set_result(False)
             self.first_save.cancel()
+            await self._crew.cancel()
 
     async def give_back(self) -> None:
         """After the driver was cancelled: let others have the instance at once."""
@@ -151,6 +177,9 @@ class Driver:
         while True:
             action = await self._next()
             terms = self._terms(action)
+            if self._journal.is_clean and terms.goes_on and terms.intent == self._journal.intent:
+                await self._act(action)  # it only goes on to wait for what runs
+                continue
             try:
                 saved = await self._journal.save(terms)
             except UnseenSignalsError:
@@ -172,36 +201,65 @@ class Driver:
 
     async def _next(self) -> plan.Action:
         """The next action that needs a save; what needs none happens on the way to it."""
+        begin: tuple[plan.Run | plan.Verify, ...] = ()
         while True:
             if self._journal.is_stale:
                 await self._journal.read_inbox()
-            action: plan.Action | None = self._plan.decide(self.instance, self._time_to_decide())
-            if isinstance(action, plan.Ask):
-                action = await self._ask(action.step)
-            if isinstance(action, plan.Reopen):
-                action = self._reopen(action.step, action.execution)
-            if action is None:
+            action = self._plan.decide(self.instance, self._time_to_decide(), self._busy(begin))
+            decided = await self._settled(action)
+            if decided is None:
                 continue
-            if isinstance(action, plan.ACTS):
-                return action
-            if isinstance(action, plan.Finish):
-                self._end(action.status)
-                return action
-            for event in list(self._at_once(action)):
-                self._apply(event)
+            if isinstance(decided, plan.Run | plan.Verify) and not self._plan.is_alone:
+                begin = (*begin, decided)
+            elif isinstance(decided, plan.Together) and begin and self._is_turning:
+                for one in begin:
+                    self._keep_answer(one)
+                begin = ()
+            elif isinstance(decided, plan.Together):
+                return plan.Together(begin, decided.until)
+            else:
+                return decided
+
+    async def _settled(self, action: plan.Action | None) -> plan.Action | None:
+        """The action if it needs a save; else let it happen."""
+        match action:
+            case plan.Ask(step):
+                action = await self._ask(step)
+            case plan.Choose(step):
+                await self._choose(step)
+                return None
+            case plan.Expand(step):
+                await self._expand(step)
+                return None
+        if isinstance(action, plan.Reopen):
+            action = self._reopen(action.step, action.execution)
+        if action is None or isinstance(action, plan.ACTS):
+            return action
+        if isinstance(action, plan.Choose | plan.Expand):
+            return await self._settled(action)
+        if isinstance(action, plan.Finish):
+            self._end(action.status)
+            return action
+        for event in list(self._at_once(action)):
+            self._apply(event)
+        return None
+
+    def _busy(self, begin: Sequence[plan.Run | plan.Verify]) -> Collection[str]:
+        if not begin and not self._stalled:
+            return self._crew.names
+        return {*self._crew.names, *self._stalled, *(action.step.name for action in begin)}
 
     def _at_once(self, action: plan.Action) -> Iterator[Event]:
         """What an action comes to that nobody has to be called for."""
         at = self._now()
         match action:
-            case plan.Replay(step, past):
-                yield events.StepReplayed(at=at, step=step.name, number=past.number)
-            case plan.Take(step, execution, received):
+            case plan.Take() | plan.TimeOut():
+                received = action.received if isinstance(action, plan.Take) else None
                 yield from self._woken(at)
-                yield from outcome.after_wait(step, execution, received, at=at)
-            case plan.TimeOut(step, execution):
-                yield from self._woken(at)
-                yield from outcome.after_wait(step, execution, None, at=at)
+                yield from outcome.after_wait(action.step, action.execution, received, at=at)
+            case plan.Close():
+                assert self.instance.head.error is not None
+                yield events.StepsClosed(at=at, error=self.instance.head.error)
             case plan.Heed(request):
                 yield steering.heeded(self.instance, request, at)
             case plan.MissDeadline():
@@ -209,6 +267,8 @@ class Driver:
                 yield events.DeadlineExceeded(at=at, error=StoredError.of(late))
             case plan.BeginRollback():
                 yield events.RollbackStarted(at=at, error=self.instance.head.error)
+            case _:
+                yield from _in_the_graph(action, at)
 
     def _woken(self, at: datetime) -> Iterator[Event]:
         if self.instance.head.status is WorkflowStatus.SUSPENDED:
@@ -225,20 +285,38 @@ class Driver:
             self._apply(_BAD_ENDS[status](at=self._now(), error=self.instance.head.error))
 
     async def _ask(self, step: StepDefinition) -> plan.Action | None:
-        ctx = self._context(step, self.instance.current.get(step.name))
-        timeout = self._services.config.when_timeout
+        assert step.when is not None
+        answer = await self._answer(step, step.when, "the predicate of step")
+        if answer is _NONE:
+            return None
+        if answer:
+            return self._plan.reached(self.instance, step)
+        self._apply(events.StepSkipped(at=self._now(), step=step.name))
+        return None
+
+    async def _choose(self, step: StepDefinition) -> None:
+        assert step.branch is not None
+        value = await self._answer(step, step.branch.on, "the selector of branch")
+        if value is not _NONE:
+            self._apply(outcome.after_choice(step, value, at=self._now()))
+
+    async def _expand(self, step: StepDefinition) -> None:
+        assert step.each is not None
+        value = await self._answer(step, step.each.over, "the list of map")
+        if value is not _NONE:
+            self._apply(outcome.after_expansion(step, value, at=self._now()))
+
+    async def _answer(self, step: StepDefinition, function: Callable[[Any], Any], what: str) -> Any:
+        """What a function without effects says; `_NONE`, and the step has failed, if it raised."""
         try:
-            if await self._services.attempts.ask(step, ctx, timeout):
-                return self._plan.reached(self.instance, step)
+            return await self._calls.ask(step, function, what)
         except BaseException as error:
             if goes_through(error):
                 raise
             self._refuse_if_cancelled(error)
             stored = StoredError.of(error)
             self._apply(events.StepFailed(at=self._now(), step=step.name, error=stored))
-            return None
-        self._apply(events.StepSkipped(at=self._now(), step=step.name))
-        return None
+            return _NONE
 
     def _reopen(self, step: StepDefinition, past: Execution) -> plan.Action | None:
         # A step that waited was not interrupted: a restart runs it as it runs a completed one.
@@ -264,8 +342,12 @@ class Driver:
         if isinstance(action, plan.Finish):
             until = action.until
             return Terms((), None, None if until is None else self._seconds_until(until))
+        if isinstance(action, plan.Together) and (self._crew.names or self._stalled):
+            return Terms(tuple(self._busy(self._to_begin(action))), lease, None)
         if self._services.stopping.is_set():
             return Terms((), None, min(self._pause_before(action), self._seconds_to_deadline()))
+        if isinstance(action, plan.Together):
+            return Terms(tuple(self._busy(action.begin)), lease, None)
         if isinstance(action, plan.Pause):
             pause = min(self._seconds_until(action.until), self._seconds_to_deadline())
             return Terms((), None, pause) if pause > lease else Terms((), lease, None)
@@ -275,16 +357,102 @@ class Driver:
     # Acting
 
     async def _act(self, action: plan.Action) -> None:
-        if await self._is_called_off(action):
+        if isinstance(action, plan.Together):
+            await self._act_together(action)
+        elif await self._is_called_off(action):
             self._keep_answer(action)
+        elif isinstance(action, plan.Run | plan.Verify | plan.Undo):
+            called = await self._calls.make(action)
+            attempted = called.attempted
+            if isinstance(attempted.error, EngineClosedError) and self._services.stopping.is_set():
+                # The handler was waiting for this very engine: that is no failure of its own.
+                raise _StoppedError
+            if attempted.ended is AttemptEnd.CANCELLED or called.ctx.was_interrupted:
+                self._refuse_if_cancelled(attempted.error)
+            for event in self._calls.after(called):
+                self._apply(event)
+
+    async def _act_together(self, action: plan.Together) -> None:
+        """Begin some, and wait until one of all that run has ended, or something else happens."""
+        begin = self._to_begin(action)
+        if begin and not await self._may_begin():
+            for one in begin:
+                self._keep_answer(one)
+            begin = ()
+        for one in begin:
+            self._crew.begin(one.step.name, self._attempt(one))
+        if self._is_turning:
+            self._called_off.set()
+        if not self._crew.names:
+            if self._stalled:
+                raise _StoppedError
             return
-        match action:
-            case plan.Run(step, execution):
-                await self._run(step, execution)
-            case plan.Verify(step, execution):
-                await self._verify(step, execution)
-            case plan.Undo(step, execution):
-                await self._undo(step, execution)
+        if action.until is None:
+            await self.watcher.told.wait()
+        else:
+            await self._services.sleep(
+                self._seconds_until(action.until), or_until=self.watcher.told
+            )
+        self.watcher.told.clear()
+        for name, called in self._crew.take_ended():
+            self._take_in(name, called)
+
+    def _to_begin(self, action: plan.Together) -> tuple[plan.Run | plan.Verify, ...]:
+        return () if self._services.stopping.is_set() else action.begin
+
+    async def _may_begin(self) -> bool:
+        """Whether nothing has come, since it was decided, that lets nothing more begin."""
+        if self._journal.is_stale:
+            await self._journal.read_inbox()
+        await self._journal.ensure_lease()
+        return not self._is_turning
+
+    @property
+    def _is_turning(self) -> bool:
+        """Whether nothing more is to begin."""
+        instance = self.instance
+        if instance.head.direction is Direction.BACK:
+            return True
+        if instance.inbox and waiting.first_request(instance) is not None:
+            return True
+        return self._has_deadline and plan.is_late(instance, self._time_to_decide())
+
+    async def _attempt(self, action: plan.Run | plan.Verify) -> Called | None:
+        """One of several calls that are made beside each other; None if it was called off."""
+        while (pause := self._pause_before(action)) > 0:
+            await self._services.sleep(pause, or_until=self._called_off)
+            if self._called_off.is_set() or self._services.stopping.is_set():
+                return None
+            await self._journal.ensure_lease()
+        return await self._calls.make(action)
+
+    def _take_in(self, name: str, called: Called | None) -> None:
+        if called is None:
+            return
+        error = called.attempted.error
+        if isinstance(error, EngineClosedError) and self._services.stopping.is_set():
+            self._stalled.add(name)
+            return
+        went_forward = not self._is_turning
+        for event in self._calls.after(called):
+            self._apply(event)
+        self._cancel_beside(called.action.step, failed=went_forward)
+
+    def _cancel_beside(self, step: StepDefinition, *, failed: bool) -> None:
+        """Cancel those that run beside a step that has failed, where that was asked for."""
+        execution = self.instance.current.get(step.name)
+        if not failed or execution is None or execution.status is not StepStatus.FAILED:
+            return
+        map_name = step_of(step.name)
+        if execution.handled_by == map_name:
+            each = self.definition.step(map_name).each
+            if each is not None and each.on_item_failure == "cancel":
+                self.watcher.stop(lambda name: step_of(name) == map_name)
+        elif execution.handled_by is None and self.definition.fail_fast:
+            self.watcher.stop(lambda name: True)
+        elif execution.handled_by is None and step.group is not None and step.group.fail_fast:
+            group = step.group
+            self.watcher.stop(lambda name: self.definition.step(name).group is group)
 
     async def _is_called_off(self, action: plan.Action) -> bool:
         """Wait out the back-off, if there is one; whether something else is to be done instead.
@@ -313,76 +481,6 @@ class Driver:
             case plan.Run(step, None) if step.when is not None:
                 self._apply(events.StepReached(at=self._now(), step=step.name))
 
-    async def _run(self, step: StepDefinition, execution: Execution | None) -> None:
-        ctx = self._context(step, execution)
-        self.watcher.runs(ctx)
-        self._journal.before_call(
-            events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt)
-        )
-        attempted = await self._call(step, step.handler, ctx, step.timeout)
-        policy = self._policy(step.retries)
-        self._apply(
-            outcome.after_attempt(
-                step,
-                execution,
-                attempted,
-                policy=policy,
-                at=self._now(),
-                called_off=ctx.was_interrupted,
-            )
-        )
-
-    async def _verify(self, step: StepDefinition, execution: Execution) -> None:
-        assert step.verify is not None
-        ctx = self._context(step, execution, attempt=execution.attempts)
-        self.watcher.runs(ctx)
-        attempted = await self._call(step, step.verify, ctx, step.timeout)
-        policy = self._policy(step.retries)
-        if ctx.was_interrupted and attempted.ended is AttemptEnd.CANCELLED:
-            return
-        for event in outcome.after_verification(
-            step, execution, attempted, policy=policy, at=self._now()
-        ):
-            self._apply(event)
-
-    async def _undo(self, step: StepDefinition, execution: Execution) -> None:
-        assert step.compensate is not None
-        attempt = outcome.next_compensation(execution)
-        ctx = CompensationContext(
-            self.definition,
-            self.instance,
-            execution,
-            clock=self._services.clock,
-            shared=self._services.shared,
-            attempt=attempt,
-        )
-        self._journal.before_call(
-            events.CompensationStarted(
-                at=self._now(), step=step.name, number=execution.number, attempt=attempt
-            )
-        )
-        attempted = await self._call(step, step.compensate, ctx, step.compensate_timeout)
-        policy = self._policy(step.compensate_retries)
-        self._apply(
-            outcome.after_compensation(step, execution, attempted, policy=policy, at=self._now())
-        )
-
-    async def _call(
-        self,
-        step: StepDefinition,
-        function: Callable[[Any], Any],
-        ctx: WorkflowContext,
-        timeout: float | None,
-    ) -> Attempted:
-        attempted = await self._services.attempts.run(step, function, ctx, self._timeout(timeout))
-        self.watcher.runs(None)
-        if isinstance(attempted.error, EngineClosedError) and self._services.stopping.is_set():
-            # The handler was waiting for this very engine: that is no failure of its own.
-            raise _StoppedError
-        if attempted.ended is AttemptEnd.CANCELLED or ctx.was_interrupted:
-            self._refuse_if_cancelled(attempted.error)
-        return attempted
-
     def _refuse_if_cancelled(self, error: BaseException | None) -> None:
         """Go no further if the driver itself was cancelled; else forget the cancellation."""
         if self.is_cancelled:
@@ -391,30 +489,35 @@ class Driver:
         while task is not None and task.cancelling():
             task.uncancel()
 
-    def _context(
-        self, step: StepDefinition, execution: Execution | None, attempt: int | None = None
-    ) -> WorkflowContext:
-        instance = self.instance
-        generation = execution.generation if execution else instance.generation(step.name)
-        if self.definition.sees_all(step.name):
-            data = instance.data
-        else:
-            data = instance.data_of(self.definition.before_step(step.name))
-        return WorkflowContext(
-            self.definition,
-            instance,
-            clock=self._services.clock,
-            shared=self._services.shared,
-            step=step.name,
-            attempt=attempt or outcome.next_attempt(execution),
-            key=idempotency_key(instance.id, step.name, generation),
-            data=data,
-        )
-
     # Small things
 
     def _apply(self, event: Event) -> None:
+        if type(event) is events.StepFailed:
+            event = self._handled(event)
+        elif isinstance(event, _WRITES) and not self.definition.is_sequence:
+            self._apply_write(event)
+            return
         self._journal.apply(event)
+
+    def _handled(self, event: events.StepFailed) -> events.StepFailed:
+        """The failure with what runs now instead; nothing does once the instance turns back."""
+        if self.instance.head.direction is Direction.BACK or event.step not in self.definition:
+            return event
+        handler = outcome.handler_of(self.definition.step(event.step), event)
+        return event if handler is None else evolve(event, handled_by=handler)
+
+    def _apply_write(self, event: events.StepCompleted | events.StepSuspended) -> None:
+        """Let a step beside others write, and see whether they wrote the same."""
+        if self._writers is None:
+            self._writers = Writers(self.definition, self.instance)
+        try:
+            merged = self._writers.add(event.step, event.changes)
+        except DataConflictError as conflict:
+            self._journal.apply(event)
+            error = StoredError.of(conflict)
+            self._journal.apply(events.DataConflictFound(at=event.at, error=error))
+            return
+        self._journal.apply(event if merged is None else evolve(event, merged=merged))
 
     def _now(self) -> datetime:
         return self._services.clock.now()
@@ -433,7 +536,7 @@ class Driver:
     def _pause_before(self, action: plan.Action) -> float:
         retry_at: datetime | None = None
         match action:
-            case plan.Pause(_, until):
+            case plan.Pause(until):
                 retry_at = until
             case plan.Run(_, execution) | plan.Verify(_, execution) if execution is not None:
                 retry_at = execution.retry_at
@@ -441,8 +544,20 @@ class Driver:
                 retry_at = execution.compensation.retry_at
         return 0.0 if retry_at is None else self._seconds_until(retry_at)
 
-    def _policy(self, own: Retry | None) -> Retry:
-        return own or self._services.config.default_retries
 
-    def _timeout(self, own: float | None) -> float | None:
-        return own or self._services.config.default_timeout
+def _in_the_graph(action: plan.Action, at: datetime) -> Iterator[Event]:
+    match action:
+        case plan.Replay(step, past):
+            yield events.StepReplayed(at=at, step=step.name, number=past.number)
+        case plan.LeaveOut(step):
+            yield events.StepLeftOut(at=at, step=step.name)
+        case plan.Gather(step, execution, output):
+            yield outcome.after_items(step, execution, output, at=at)
+        case plan.FailMap(step, failed, open_items):
+            yield from outcome.after_failed_item(step, failed, open_items, at=at)
+        case plan.FailJoin(step, missing):
+            unmet = StoredError.of(JoinNotMetError(step.name, step.join, missing))
+            yield events.StepFailed(at=at, step=step.name, error=unmet)
+        case plan.FailAgain(step, execution):
+            assert execution.error is not None
+            yield events.StepFailed(at=at, step=step.name, error=execution.error)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from attrs import frozen
+import orjson
+from attrs import evolve, frozen
 
 from flux import events
 from flux.definition.policy import Retry
@@ -11,13 +12,17 @@ from flux.definition.step import StepDefinition
 from flux.engine.attempt import Attempted, output_text
 from flux.errors import (
     HandlerCancelledError,
+    MapFailedError,
+    NoCaseError,
+    NotAListError,
     NotJSONError,
     OutcomeUnknownError,
     StoredError,
     WaitTimeoutError,
 )
-from flux.events import AttemptEnd, DataChanges, Event, Received
+from flux.events import CONTINUED, AttemptEnd, DataChanges, Event, Received
 from flux.state.execution import Execution
+from flux.state.strict_json import json_text
 
 
 @frozen
@@ -152,6 +157,69 @@ def after_wait(
         changes=DataChanges(),
     )
     return [*happened, completed]
+
+
+def after_choice(step: StepDefinition, value: object, *, at: datetime) -> Event:
+    """What a branch comes to whose selector returned `value`; its output is the case's key."""
+    branch = step.branch
+    assert branch is not None
+    chosen = next((key for key in branch.cases if key == value), None)
+    if chosen is None and branch.default is None:
+        error = StoredError.of(NoCaseError(step.name, value, branch.cases))
+        return events.StepFailed(at=at, step=step.name, error=error)
+    return events.StepCompleted(
+        at=at,
+        step=step.name,
+        started_at=at,
+        attempt=1,
+        output=orjson.dumps(chosen),
+        changes=DataChanges(),
+    )
+
+
+def after_expansion(step: StepDefinition, value: object, *, at: datetime) -> Event:
+    """What a map comes to that is to run over `value`."""
+    try:
+        if not isinstance(value, list | tuple):
+            raise NotAListError(step.name, value)
+        return events.MapExpanded(at=at, step=step.name, items=json_text(list(value), "items"))
+    except (NotAListError, NotJSONError) as error:
+        return events.StepFailed(at=at, step=step.name, error=StoredError.of(error))
+
+
+def after_items(
+    step: StepDefinition, execution: Execution, output: bytes, *, at: datetime
+) -> Event:
+    """What a map comes to all of whose items have ended."""
+    return events.StepCompleted(
+        at=at,
+        step=step.name,
+        started_at=execution.started_at or at,
+        attempt=1,
+        output=output,
+        changes=DataChanges(),
+    )
+
+
+def after_failed_item(
+    step: StepDefinition, failed: Execution, open_items: Sequence[str], *, at: datetime
+) -> Sequence[Event]:
+    """What a map comes to one of whose items has failed; the open ones go no further."""
+    assert failed.error is not None
+    error = StoredError.of(MapFailedError(step.name, failed.step, failed.error))
+    error = evolve(error, cause=failed.error)
+    closed = (events.StepFailed(at=at, step=name, error=error) for name in open_items)
+    return *closed, events.StepFailed(at=at, step=step.name, error=error)
+
+
+def handler_of(step: StepDefinition, failed: events.StepFailed) -> str | None:
+    """What handles this failure of the step, or of an item of it; None if nothing does."""
+    if step.each is not None and failed.step != step.name:
+        return CONTINUED if step.each.on_item_failure == "continue" else step.name
+    for rescue in step.rescues:
+        if rescue.fits(failed.error):
+            return rescue.step
+    return CONTINUED if step.continues else None
 
 
 def after_verification(

@@ -3,18 +3,22 @@
 This is where `definition` and `state` meet. The actions are values: `loop` alone acts on them.
 """
 
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from attrs import frozen
 
-from flux.definition.step import StepDefinition
+from flux.definition.step import StepDefinition, step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import waiting
 from flux.engine.compensation import compensator_of, owed
+from flux.engine.frontier import Frontier
+from flux.engine.items import Items, first_failed
 from flux.events import Received
 from flux.state.execution import Execution
 from flux.state.instance import Instance
 from flux.state.status import (
+    UNSETTLED,
     Cancelling,
     CompensationStatus,
     Direction,
@@ -48,11 +52,78 @@ class Verify:
 
 
 @frozen
+class Choose:
+    """Ask a branch which of its cases is to run."""
+
+    step: StepDefinition
+
+
+@frozen
+class Expand:
+    """Ask a map for the list that it runs over."""
+
+    step: StepDefinition
+
+
+@frozen
+class Gather:
+    """All items of a map have ended: it has its result."""
+
+    step: StepDefinition
+    execution: Execution
+    output: bytes
+
+
+@frozen
+class FailMap:
+    """An item of a map has failed, and with it the map; `open_items` go no further."""
+
+    step: StepDefinition
+    failed: Execution
+    open_items: tuple[str, ...]
+
+
+@frozen
+class FailJoin:
+    """So many of the steps before it never ran that its join can never be met."""
+
+    step: StepDefinition
+    missing: tuple[str, ...]
+
+
+@frozen
+class FailAgain:
+    """A step that failed stands in the way, though others were tried again."""
+
+    step: StepDefinition
+    execution: Execution
+
+
+@frozen
+class LeaveOut:
+    """A branch chose another case than the one with this step."""
+
+    step: StepDefinition
+
+
+@frozen
+class Close:
+    """Something failed for good: what waits goes no further."""
+
+
+@frozen
 class Pause:
     """Wait for the next attempt, without an intent."""
 
-    step: StepDefinition
     until: datetime
+
+
+@frozen
+class Together:
+    """Begin these, beside those that run; without any, wait for what runs, or until that time."""
+
+    begin: "tuple[Run | Verify, ...]"
+    until: datetime | None = None
 
 
 @frozen
@@ -125,7 +196,16 @@ Action = (
     Ask
     | Run
     | Verify
+    | Choose
+    | Expand
+    | Gather
+    | FailMap
+    | FailJoin
+    | FailAgain
+    | LeaveOut
+    | Close
     | Pause
+    | Together
     | Replay
     | Reopen
     | Take
@@ -145,61 +225,181 @@ class Plan:
     costs the same at the ten thousandth step as at the first.
     """
 
-    def __init__(self, definition: WorkflowDefinition, longest_pause: float) -> None:
+    def __init__(
+        self, definition: WorkflowDefinition, *, longest_pause: float, max_parallel: int
+    ) -> None:
         self.definition = definition
+        self.is_alone = True
+        """Whether what was decided last is all that can happen until it has happened."""
         self._longest_pause = longest_pause
-        self._place = 0
+        self._max_parallel = max_parallel
+        self._frontier = Frontier(definition)
+        self._maps: dict[str, Items] = {}
         self._owed: list[int] | None = None
 
-    def decide(self, instance: Instance, now: datetime) -> Action:
-        """What happens next."""
+    def decide(
+        self, instance: Instance, now: datetime, busy: Collection[str] = frozenset()
+    ) -> Action:
+        """What happens next, beside the handlers of `busy` that run, or are about to."""
         status = instance.head.status
         stands = status is not WorkflowStatus.RUNNING and status.is_rest
         if stands and (status.is_ended or status is WorkflowStatus.ROLLBACK_FAILED):
             return Finish(status)
         if instance.inbox and (request := waiting.first_request(instance)) is not None:
-            return Heed(request)
+            return Together(()) if busy else Heed(request)
         if is_late(instance, now):
-            return MissDeadline()
+            return Together(()) if busy else MissDeadline()
         if stands and status is not WorkflowStatus.SUSPENDED:
             return Finish(status, deadline_of(instance))
         if instance.head.direction is Direction.BACK:
-            return self._back(instance, now)
-        order = self.definition.order
-        while self._place < len(order):
-            step = order[self._place]
-            execution = instance.current.get(step.name)
-            if execution is None or not execution.is_settled:
-                return self._forward(instance, step, execution, now)
-            self._place += 1
-        return Finish(WorkflowStatus.COMPLETED)
+            return Together(()) if busy else self._back(instance, now)
+        steps = self._frontier.advance(instance)
+        left_out = self._frontier.to_record(instance)
+        if left_out is not None:
+            return LeaveOut(left_out)
+        if not steps:
+            return Finish(WorkflowStatus.COMPLETED)
+        step = steps[0]
+        self.is_alone = len(steps) == 1 and step.each is None
+        if self.is_alone:
+            # A step that ran beside others may be the last one left.
+            return Together(()) if step.name in busy else self._forward(instance, step, now)
+        return self._several(instance, steps, now, busy)
+
+    def items(self, step: str, instance: Instance) -> Items:
+        """The items of the map of this name, which were expanded."""
+        known = self._maps.get(step)
+        if known is None:
+            expanded = instance.current[step].items
+            assert expanded is not None
+            declared = self.definition.step(step)
+            known = self._maps[step] = Items(declared, expanded, self._max_parallel)
+        return known
 
     def reached(self, instance: Instance, step: StepDefinition) -> Action:
         """What happens to a step that is reached and whose predicate, if any, said yes."""
+        if step.branch is not None:
+            return Choose(step)
+        if step.each is not None:
+            return Expand(step)
         untried = instance.current.get(step.name)
-        past = instance.past.get(step.name)
+        past = self._past(instance, step)
         if past is None or past.is_compensated:
             return Run(step, untried)
         if past.outcome is not Outcome.COMPLETED:
             return Reopen(step, past)
         return Replay(step, past) if step.commit else Run(step, untried)
 
-    def _forward(
-        self,
-        instance: Instance,
-        step: StepDefinition,
-        execution: Execution | None,
-        now: datetime,
-    ) -> Action:
+    def _past(self, instance: Instance, step: StepDefinition) -> Execution | None:
+        """What a restart set aside of the step; of an item, if it is still the same item."""
+        past = instance.past.get(step.name)
+        name = step_of(step.name)
+        if past is None or name == step.name:
+            return past
+        items = self.items(name, instance)
+        earlier = instance.past.get(name)
+        if earlier is None or earlier.items is None:
+            return None
+        index, value = items.of(step.name)
+        then = Items(items.step, earlier.items)
+        return past if index < then.count and then.of(step.name)[1] == value else None
+
+    def _forward(self, instance: Instance, step: StepDefinition, now: datetime) -> Action:
+        execution = instance.current.get(step.name)
+        missing = self._frontier.unmet(step.name)
+        if missing is not None:
+            return FailJoin(step, missing)
         if execution is None or execution.attempts == 0:
             unasked = execution is None or not execution.asked
             return Ask(step) if unasked and step.when else self.reached(instance, step)
         if execution.status is StepStatus.SUSPENDED:
             return self._wait(instance, step, execution, now)
+        if execution.status is StepStatus.FAILED:
+            return FailAgain(step, execution)
         if self._waits(execution.retry_at, now, at_once=step.at_most_once):
             assert execution.retry_at is not None
-            return Pause(step, execution.retry_at)
+            return Pause(execution.retry_at)
         return Verify(step, execution) if execution.verifying else Run(step, execution)
+
+    def _several(
+        self,
+        instance: Instance,
+        steps: Sequence[StepDefinition],
+        now: datetime,
+        busy: Collection[str],
+    ) -> Action:
+        """What happens next where several steps are open: the first that need not wait."""
+        until: datetime | None = None
+        stands: list[Action] = []
+        for step in self._open(instance, steps, busy):
+            if not isinstance(step, StepDefinition):
+                return step
+            if step.name in busy:
+                continue
+            action = self._forward(instance, step, now)
+            if isinstance(action, Pause | Finish | FailAgain):
+                stands.append(action)
+                until = until if isinstance(action, FailAgain) else _earlier(until, action.until)
+            elif not isinstance(action, Run | Verify) or self._has_room(
+                instance, step, steps, busy
+            ):
+                return action
+        if busy:
+            return Together((), until)
+        if until is not None and any(isinstance(action, Pause) for action in stands):
+            return Pause(until)
+        again = (action for action in stands if isinstance(action, FailAgain))
+        rest = Finish(WorkflowStatus.SUSPENDED, _earlier(until, deadline_of(instance)))
+        return next(again, rest)
+
+    def _open(
+        self, instance: Instance, steps: Sequence[StepDefinition], busy: Collection[str]
+    ) -> Iterator[StepDefinition | Action]:
+        """The steps, with the items of a map in its place; or what happens to a map at once."""
+        for step in steps:
+            execution = instance.current.get(step.name)
+            if step.each is None or execution is None or execution.items is None:
+                yield step
+                continue
+            if execution.status is StepStatus.FAILED:
+                yield step
+                continue
+            items = self.items(step.name, instance)
+            under_way = items.under_way(instance)
+            if items.has_failed:
+                begun = tuple(name for name in under_way if name in instance.current)
+                if not any(name in busy for name in under_way):
+                    failed = first_failed(step, instance)
+                    assert failed is not None
+                    yield FailMap(step, failed, begun)
+            elif not under_way:
+                yield Gather(step, execution, items.output(instance))
+            else:
+                yield from (items.step_of_item(name) for name in under_way if name not in busy)
+
+    def _has_room(
+        self,
+        instance: Instance,
+        step: StepDefinition,
+        steps: Sequence[StepDefinition],
+        busy: Collection[str],
+    ) -> bool:
+        """Whether one more may run: of the instance, and of the step's group, waits included."""
+        if len(busy) >= self._max_parallel:
+            return False
+        group = step.group
+        if group is None or group.concurrency is None:
+            return True
+        execution = instance.current.get(step.name)
+        if execution is not None and execution.attempts:
+            return True
+        others = (one for one in steps if one.group is group and one is not step)
+        under_way = sum(
+            one.name in busy or (known is not None and known.attempts > 0)
+            for one in others
+            for known in (instance.current.get(one.name),)
+        )
+        return under_way < group.concurrency
 
     def _wait(
         self, instance: Instance, step: StepDefinition, execution: Execution, now: datetime
@@ -216,6 +416,8 @@ class Plan:
     def _back(self, instance: Instance, now: datetime) -> Action:
         if instance.head.cancelling is Cancelling.KEEP:
             return Finish(WorkflowStatus.CANCELLED)
+        if self._owed is None and any(e.status in UNSETTLED for e in instance.current.values()):
+            return Close()
         execution = self._first_owed(instance)
         turned = instance.head.status is WorkflowStatus.ROLLING_BACK
         if execution is None and instance.head.cancelling is not None:
@@ -231,7 +433,7 @@ class Plan:
             return Finish(WorkflowStatus.ROLLBACK_FAILED)
         if undone is not None and self._waits(undone.retry_at, now, at_once=False):
             assert undone.retry_at is not None
-            return Pause(step, undone.retry_at)
+            return Pause(undone.retry_at)
         return Undo(step, execution)
 
     def _first_owed(self, instance: Instance) -> Execution | None:
@@ -272,5 +474,5 @@ def _earlier(first: datetime | None, second: datetime | None) -> datetime | None
     return min((time for time in (first, second) if time is not None), default=None)
 
 
-ACTS = (Run, Verify, Undo, Pause)
+ACTS = (Run, Verify, Undo, Pause, Together)
 """What the driver saves, and then does."""

@@ -13,7 +13,7 @@ from flux.engine.services import Services
 from flux.events import Event
 from flux.state.execution import Execution
 from flux.state.instance import Instance
-from flux.state.status import Direction
+from flux.state.status import Direction, WorkflowStatus
 
 
 def recovered(
@@ -38,15 +38,24 @@ def recovered(
     pause = 0.0 if parks or recoveries == 0 else _BACK_OFF.back_off(recoveries)
     retry_at = at + timedelta(seconds=pause) if pause else None
     happened: list[Event] = [events.InstanceRecovered(at=at)]
-    if instance.head.direction is Direction.FORWARD:
-        happened += _interrupted(
-            definition, instance, intent[0], at=at, retry_at=retry_at, called_off=called_off
-        )
-    else:
+    back = instance.head.direction is Direction.BACK
+    if instance.head.status is WorkflowStatus.ROLLING_BACK:
         happened += _interrupted_compensation(definition, instance, at, retry_at)
+    else:
+        # Beside a step that failed for good others may still have run: they go no further.
+        for name in intent:
+            happened += _interrupted(
+                definition,
+                instance,
+                name,
+                at=at,
+                retry_at=retry_at,
+                called_off=called_off or back,
+            )
     if parks:
+        steps = " and ".join(map(repr, intent))
         reason = (
-            f"recovered {max_recoveries} times at step {intent[0]!r} without progress; "
+            f"recovered {max_recoveries} times at step {steps} without progress; "
             "resume gives it a fresh budget"
         )
         happened.append(events.InstanceParked(at=at, reason=reason))

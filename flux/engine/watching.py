@@ -23,7 +23,7 @@ class Watcher:
         """Called when a handler that was cancelled has not ended in its grace."""
         self._services = services
         self._journal = journal
-        self._ctx: WorkflowContext | None = None
+        self._running: dict[WorkflowContext, None] = {}
         self._unheard = False
         self._listening = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -39,16 +39,26 @@ class Watcher:
         for task in self._tasks:
             task.cancel()
 
-    def runs(self, ctx: WorkflowContext | None) -> None:
-        """The handler with this context is about to be called; None when it has ended."""
-        self._ctx = ctx
+    def begins(self, ctx: WorkflowContext) -> None:
+        """The handler with this context is about to be called."""
+        self._running[ctx] = None
+
+    def ends(self, ctx: WorkflowContext) -> None:
+        """It has ended."""
+        del self._running[ctx]
+
+    def stop(self, is_meant: Callable[[str], bool]) -> None:
+        """Cancel the handlers of these steps, by name, since another has failed."""
+        for ctx in tuple(self._running):
+            if is_meant(ctx.step):
+                self._spawn(self._stop(ctx))
 
     def tell(self, *, is_sure: bool) -> None:
         """There is a signal in the inbox that came to an instance at rest; or there may be one."""
         self._journal.hinted = True
         self._journal.unread |= is_sure
         self.told.set()
-        if self._ctx is None:
+        if not self._running:
             return  # the driver reads the inbox before it calls the next handler
         self._unheard = True
         if not self._listening:
@@ -57,10 +67,10 @@ class Watcher:
 
     async def _listen(self) -> None:
         try:
-            while self._unheard and (ctx := self._ctx) is not None:
+            while self._unheard and self._running:
                 self._unheard = False
                 if await self._cancel_is_asked():
-                    await self._stop(ctx)
+                    await self._stop(*self._running)
         except Exception:
             id = self._journal.instance.id
             self._services.logger.exception("inbox.unreadable", extra={"instance": id})
@@ -69,6 +79,8 @@ class Watcher:
 
     async def _cancel_is_asked(self) -> bool:
         instance = self._journal.instance
+        if waiting.cancel_asked_for(instance) is not None:
+            return True
         signals = await self._services.storage.signals(instance.id, after=instance.seen)
         return any(s.signal.name == waiting.CANCEL and s.consumed_by is None for s in signals)
 
@@ -78,20 +90,22 @@ class Watcher:
             await self._services.clock.sleep(left)
         self.is_late = True
         self.told.set()
-        if self._ctx is not None and instance.head.direction is Direction.FORWARD:
-            await self._stop(self._ctx)
+        if self._running and instance.head.direction is Direction.FORWARD:
+            await self._stop(*self._running)
 
     def _seconds_left(self) -> float:
         deadline = self._journal.instance.deadline
         assert deadline is not None
         return (deadline - self._services.clock.now()).total_seconds()
 
-    async def _stop(self, ctx: WorkflowContext) -> None:
-        if self._ctx is not ctx:
+    async def _stop(self, *meant: WorkflowContext) -> None:
+        for ctx in meant:
+            if ctx in self._running and not ctx.was_interrupted:
+                ctx.interrupt()
+        if not any(ctx in self._running for ctx in meant):
             return
-        ctx.interrupt()
         await asyncio.sleep(self._services.config.grace)
-        if self._ctx is ctx:
+        if any(ctx in self._running for ctx in meant):
             self.on_stuck()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -145,7 +145,9 @@ def encode_execution(execution: Execution) -> bytes:
     if execution.output is not None:
         document["output"] = orjson.Fragment(execution.output)
     if execution.changes is not None:
-        _put_changes(document, execution.changes)
+        document |= _changes_document(execution.changes)
+    if execution.items is not None or execution.merged is not None:
+        _put_graph(document, execution)
     if execution.waiting is not None:
         document["waiting"] = _waiting_document(execution.waiting)
     for name, usual in _USUAL:
@@ -180,11 +182,20 @@ def decode_execution(number: int, text: bytes) -> Execution:
         outcome=None if outcome is None else Outcome(outcome),
         output=orjson.dumps(document["output"]) if "output" in document else None,
         changes=_changes(document),
+        items=orjson.dumps(document["items"]) if "items" in document else None,
+        merged=_changes(document["merged"]) if "merged" in document else None,
         error=_error(document.get("error")),
         failed_attempts=tuple(map(_attempt, document.get("failed_attempts", ()))),
         compensation=None if compensation is None else _compensation(compensation),
         **{name: document[name] for name in _PLAIN if name in document},
     )
+
+
+def _put_graph(document: Document, execution: Execution) -> None:
+    if execution.items is not None:
+        document["items"] = orjson.Fragment(execution.items)
+    if execution.merged is not None:
+        document["merged"] = _changes_document(execution.merged)
 
 
 _PLAIN = (
@@ -198,6 +209,9 @@ _PLAIN = (
     "verifications",
     "finished",
     "folded",
+    "left_out",
+    "handled_by",
+    "cached",
 )
 _USUAL = tuple(
     (name, getattr(fields(Execution), name).default)
@@ -255,7 +269,7 @@ def _compensation_document(compensation: Compensation) -> Document:
         "run": compensation.run,
     }
     if compensation.changes is not None:
-        _put_changes(document, compensation.changes)
+        document |= _changes_document(compensation.changes)
     if compensation.error is not None:
         document["error"] = _error_document(compensation.error)
     return {name: value for name, value in document.items() if value is not None}
@@ -302,11 +316,13 @@ def _stored_error(document: Document) -> StoredError:
     )
 
 
-def _put_changes(document: Document, changes: DataChanges) -> None:
+def _changes_document(changes: DataChanges) -> Document:
+    document: Document = {}
     if changes.set or not changes.deleted:
         document["set"] = _fragments(changes.set)
     if changes.deleted:
         document["deleted"] = changes.deleted
+    return document
 
 
 def _changes(document: Document) -> DataChanges | None:

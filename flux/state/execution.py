@@ -57,6 +57,10 @@ class Execution:
     `asked` says that its predicate said yes before any attempt, `verifying` that its verifier is to
     be asked, `exhausted` that it fails if that says that the step has not acted. `waiting` is set
     while it is suspended, and stays if its wait failed.
+
+    `left_out` says that a branch chose another case, `handled_by` what runs since it failed,
+    `cached` that its result came from a cache. `items` is what a map runs over. `merged` is folded
+    instead of `changes` where the steps beside it are folded as well.
     """
 
     number: int
@@ -85,11 +89,18 @@ class Execution:
     error: StoredError | None = None
     failed_attempts: tuple[Attempt, ...] = ()
     compensation: Compensation | None = None
+    left_out: bool = False
+    handled_by: str | None = None
+    cached: bool = False
+    items: bytes | None = None
+    merged: DataChanges | None = None
 
     @property
     def is_settled(self) -> bool:
         """Whether the way forward is past it."""
-        return self.status is StepStatus.COMPLETED or self.status is StepStatus.SKIPPED
+        if self.status is StepStatus.COMPLETED or self.status is StepStatus.SKIPPED:
+            return True
+        return self.handled_by is not None and self.status is StepStatus.FAILED
 
     @property
     def is_compensated(self) -> bool:

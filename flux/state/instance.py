@@ -149,9 +149,18 @@ class Instance:
         past = self.past.get(step)
         return 1 if past is None else past.generation + 1
 
-    def data_of(self, steps: frozenset[str]) -> dict[str, orjson.Fragment]:
-        """The data as only these steps made it."""
-        return self._folded(lambda execution: execution.step in steps)
+    def data_of(self, counts: Callable[[str], bool]) -> dict[str, orjson.Fragment]:
+        """The data as only the executions of these names made it, each by itself."""
+        return self._folded(lambda execution: counts(execution.step), merged=False)
+
+    def writes(self) -> list[tuple[str, DataChanges]]:
+        """By name, what executions changed in the data, in the order in which it was taken."""
+        taken = [
+            (execution.folded, execution.step, execution.changes)
+            for execution in self.current.values()
+            if execution.folded and execution.changes is not None
+        ]
+        return [(step, changes) for _, step, changes in sorted(taken, key=lambda one: one[0])]
 
     def history(self, *, replaced: bool = False) -> list[Execution]:
         """The executions that count now, in the order in which they were reached."""
@@ -165,19 +174,20 @@ class Instance:
         self.past = {e.step: e for e in aside}
         self.data = self._folded(lambda _: True)
 
-    def _folded(self, counts: _Counts) -> dict[str, orjson.Fragment]:
-        taken = sorted(self._taken(counts), key=lambda placed: placed[0])
+    def _folded(self, counts: _Counts, *, merged: bool = True) -> dict[str, orjson.Fragment]:
+        taken = sorted(self._taken(counts, merged=merged), key=lambda placed: placed[0])
         data = {key: orjson.Fragment(text) for key, text in self.origin.first_data.items()}
         for _, changes in taken:
             _fold(data, changes)
         return data
 
-    def _taken(self, counts: _Counts) -> Iterator[tuple[int, DataChanges]]:
+    def _taken(self, counts: _Counts, *, merged: bool) -> Iterator[tuple[int, DataChanges]]:
         for execution in self.executions.values():
             if not counts(execution):
                 continue
             if execution.changes is not None and execution.folded and not execution.replaced:
-                yield execution.folded, execution.changes
+                changes = execution.merged if merged else None
+                yield execution.folded, changes or execution.changes
             undone = execution.compensation
             if undone is None or undone.status is not CompensationStatus.COMPLETED:
                 continue

@@ -11,6 +11,7 @@ from flux.state.execution import Compensation, Execution
 from flux.state.heads import consuming, moved
 from flux.state.instance import Change, Instance
 from flux.state.status import (
+    UNSETTLED,
     Cancelling,
     CompensationStatus,
     Direction,
@@ -86,12 +87,20 @@ def _turned_back(
         recoveries=0,
         updated_at=event.at,
     )
-    unsettled = (e for e in instance.current.values() if e.status in _UNSETTLED)
+    unsettled = (e for e in instance.current.values() if e.status in UNSETTLED)
     closed = tuple(_closed(e, event.at, error) for e in unsettled)
     return Change(turned, closed, refold=True)
 
 
-_UNSETTLED = (StepStatus.RUNNING, StepStatus.SUSPENDED)
+def steps_closed(instance: Instance, event: events.StepsClosed) -> Change:
+    unsettled = (e for e in instance.current.values() if e.status in UNSETTLED)
+    closed = tuple(_closed(e, event.at, event.error) for e in unsettled)
+    return Change(evolve(instance.head, updated_at=event.at), closed, refold=True)
+
+
+def data_conflict_found(instance: Instance, event: events.DataConflictFound) -> Change:
+    error = instance.head.error or event.error
+    return Change(evolve(instance.head, direction=Direction.BACK, error=error))
 
 
 def _closed(execution: Execution, at: datetime, error: StoredError) -> Execution:
@@ -157,6 +166,7 @@ def steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
             verifications=0,
             retry_at=None,
             ended_at=None,
+            handled_by=None,
             **NOT_WAITING,
         )
         for step in event.steps
@@ -175,6 +185,7 @@ NOT_WAITING: dict[str, Any] = {
     "waiting": None,
     "suspended_at": None,
     "changes": None,
+    "merged": None,
     "folded": None,
 }
 """What an execution whose wait has failed loses when it is run anew."""

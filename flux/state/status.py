@@ -45,6 +45,10 @@ class StepStatus(StrEnum):
     COMPENSATING = "compensating"
 
 
+UNSETTLED = (StepStatus.RUNNING, StepStatus.SUSPENDED)
+"""A step that is begun, waits for another attempt, or is suspended."""
+
+
 class Outcome(StrEnum):
     """What is known of a step's effect; None stands for none."""
 

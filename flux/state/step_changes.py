@@ -38,8 +38,11 @@ def completed(instance: Instance, event: events.StepCompleted) -> Change:
         finished=head.ticks,
         folded=head.ticks,
         failed_attempts=() if known is None else known.failed_attempts,
+        items=None if known is None else known.items,
+        merged=event.merged,
+        cached=event.cached,
     )
-    return Change(head, (execution,), event.changes)
+    return Change(head, (execution,), event.merged or event.changes)
 
 
 def _waited(known: Execution, event: events.StepCompleted, head: Head) -> Change:
@@ -70,9 +73,10 @@ def suspended(instance: Instance, event: events.StepSuspended) -> Change:
         waiting=event.waiting,
         suspended_at=event.at,
         changes=event.changes,
+        merged=event.merged,
         folded=head.ticks,
     )
-    return Change(head, (suspended,), event.changes)
+    return Change(head, (suspended,), event.merged or event.changes)
 
 
 def signal_taken(instance: Instance, event: events.SignalTaken) -> Change:
@@ -93,6 +97,20 @@ def skipped(instance: Instance, event: events.StepSkipped) -> Change:
     head = ticked(instance, event)
     known = instance.current.get(event.step) or _new(instance, event, head)
     return Change(head, (evolve(known, status=StepStatus.SKIPPED, ended_at=event.at),))
+
+
+def left_out(instance: Instance, event: events.StepLeftOut) -> Change:
+    head = ticked(instance, event, recoveries=instance.head.recoveries)
+    entry = _new(instance, event, head)
+    return Change(
+        head, (evolve(entry, status=StepStatus.SKIPPED, left_out=True, ended_at=event.at),)
+    )
+
+
+def map_expanded(instance: Instance, event: events.MapExpanded) -> Change:
+    head = ticked(instance, event, recoveries=instance.head.recoveries)
+    known = instance.current.get(event.step) or _new(instance, event, head)
+    return Change(head, (evolve(known, attempts=1, started_at=event.at, items=event.items),))
 
 
 def replayed(instance: Instance, event: events.StepReplayed) -> Change:
@@ -117,6 +135,7 @@ def reopened(instance: Instance, event: events.StepReopened) -> Change:
         verifications=0,
         retry_at=None,
         ended_at=None,
+        handled_by=None,
         **NOT_WAITING,
     )
     return Change(head, (*_untried(instance, event.step), reopened))
@@ -150,7 +169,10 @@ def attempt_failed(instance: Instance, event: events.AttemptFailed) -> Change:
 
 
 def failed(instance: Instance, event: events.StepFailed) -> Change:
-    head = evolve(ticked(instance, event), direction=Direction.BACK, error=event.error)
+    head = ticked(instance, event)
+    if event.handled_by is None:
+        # The first cause is kept: steps beside each other may both fail.
+        head = evolve(head, direction=Direction.BACK, error=instance.head.error or event.error)
     known = instance.current.get(event.step) or _new(instance, event, head)
     suspended = known.status is StepStatus.SUSPENDED
     failed = evolve(
@@ -163,6 +185,7 @@ def failed(instance: Instance, event: events.StepFailed) -> Change:
         started_at=known.started_at or event.started_at,
         ended_at=event.at,
         error=event.error,
+        handled_by=event.handled_by,
     )
     if event.attempt is not None:
         failed = evolve(

@@ -135,7 +135,8 @@ def test_a_colon_in_a_step_name_is_refused(name: str) -> None:
     """It divides the parts of keys: with it two effects could have one key."""
     (problem,) = problems_of(Workflow("order").step(name, nothing))
     assert problem == (
-        f"step {name!r}: a name holds no colon, which divides the parts of idempotency keys"
+        f"step {name!r}: a name holds no colon and no bracket, "
+        "which divide the parts of idempotency keys"
     )
 
 

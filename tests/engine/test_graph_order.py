@@ -1,16 +1,19 @@
-"""`after` in full: ready steps run one at a time, and a step sees its ancestors' data alone."""
+"""`after` in full: the order in which steps are ready, and that a step sees its ancestors alone."""
 
 import asyncio
 from typing import Any
 
+import pytest
+
 from flux import FluxEngine, StepNotCompletedError, Workflow, WorkflowContext, WorkflowStatus
+from opening import OpenEngine
 from sagas import Flaky, noting, step_of
 from undoing import Lives, fail, rested
 
 
 def graph(handler: Any, **after: str) -> Workflow:
     """A workflow of these steps, each with its sources in one word: `c="ab"`."""
-    workflow = Workflow("graph")
+    workflow = Workflow("graph").merge("last", lambda first, second: second)
     for name, sources in after.items():
         workflow.step(name, handler, after=tuple(sources))
     return workflow
@@ -38,25 +41,28 @@ async def test_a_step_waits_for_all_its_sources(engine: FluxEngine) -> None:
     assert await order_of(engine, j="xy", x="", z="", y="z") == "xzyj"
 
 
-async def test_a_step_made_ready_late_is_not_overtaken(engine: FluxEngine) -> None:
-    """One declared before those that are ready already runs before them."""
+async def test_a_step_made_ready_late_is_not_overtaken(open_engine: OpenEngine) -> None:
+    """One declared before those that are ready already runs before them, where one has room."""
+    engine = await open_engine(max_parallel_steps=1)
     assert await order_of(engine, a="", b="d", c="", d="a", e="") == "acdbe"
 
 
-async def test_one_step_at_a_time(engine: FluxEngine) -> None:
-    """Independent steps do not run at the same time."""
+@pytest.mark.parametrize("most", [1, 2, 50])
+async def test_so_many_steps_at_a_time(open_engine: OpenEngine, most: int) -> None:
+    """Independent steps run at the same time, as far as the engine's setting lets them."""
+    engine = await open_engine(max_parallel_steps=most)
     running: list[str] = []
-    most = 0
+    found = 0
 
     async def look(ctx: WorkflowContext) -> None:
-        nonlocal most
+        nonlocal found
         running.append(ctx.step)
-        most = max(most, len(running))
+        found = max(found, len(running))
         await asyncio.sleep(0.005)
         running.remove(ctx.step)
 
-    await engine.execute(graph(look, a="", b="", c="ab"))
-    assert most == 1
+    await engine.execute(graph(look, a="", b="", c="", d="abc"))
+    assert found == min(most, 3)
 
 
 async def test_history_is_in_the_order_of_running(engine: FluxEngine) -> None:
@@ -165,13 +171,15 @@ async def test_output_of_another_branch_can_be_asked_for(engine: FluxEngine) -> 
         except StepNotCompletedError as error:
             seen.append(str(error))
 
-    order = Workflow("order").step("a", noting("a", [])).step("b", ask, after=())
-    await engine.execute(order.step("z", noting("z", []), after=()))
+    order = Workflow("order").step("a", noting("a", [])).step("c", noting("c", []), after=())
+    order.step("b", ask, after="c")
+    await engine.execute(order.step("z", noting("z", []), after="b"))
     assert seen == ["a", "step 'z' has no result: it has not been reached"]
 
 
-async def test_a_failure_stops_all_branches(engine: FluxEngine) -> None:
+async def test_a_failure_stops_all_branches(open_engine: OpenEngine) -> None:
     """Steps of other branches that are still to come do not run, those that ran are undone."""
+    engine = await open_engine(max_parallel_steps=1)
     did: list[str] = []
     order = Workflow("order").step("a", noting("a", did), compensate=noting("undo a", did))
     order.step("pay", fail, after=()).step("b", noting("b", did), after=())

@@ -110,6 +110,11 @@ executions = whole(
     error=st.none() | errors,
     failed_attempts=st.lists(attempts, max_size=2).map(tuple),
     compensation=st.none() | compensations,
+    left_out=st.booleans(),
+    handled_by=st.none() | names,
+    cached=st.booleans(),
+    items=st.none() | json_texts,
+    merged=st.none() | data_changes,
 )
 shapes = st.lists(st.tuples(names, st.just("step"), st.booleans(), st.lists(names, max_size=2)))
 heads = whole(

@@ -1,0 +1,110 @@
+"""Where declared steps stand in the graph: what each comes after if it does not say so itself."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from attrs import Factory, frozen
+
+from flux.errors import listing
+
+
+@frozen
+class Gathering:
+    """Chains of steps that begin together: those of a group, or of the cases of a branch.
+
+    `name` stands for all their ends where others come after it. `begins_at` is the branch.
+    """
+
+    name: str
+    chains: tuple[tuple[str, ...], ...]
+    after: tuple[str, ...] | None = None
+    begins_at: str | None = None
+
+    @property
+    def members(self) -> Iterator[str]:
+        return (name for chain in self.chains for name in chain)
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """What comes last in it; a branch may choose a case without steps."""
+        ends = tuple(chain[-1] for chain in self.chains if chain)
+        return ends if self.begins_at is None else (*ends, self.begins_at)
+
+
+@frozen
+class Layout:
+    """The steps in the order of declaration, and the gatherings at their places among them.
+
+    `placed` has the `after` that steps were given, `apart` the names of those that only run when
+    others fail.
+    """
+
+    declared: Sequence[str | Gathering]
+    placed: Mapping[str, tuple[str, ...]] = Factory(dict)
+    apart: Collection[str] = ()
+
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        """By step, what it is declared to come after; names of gatherings are resolved."""
+        gatherings = {one.name: one for one in self._gatherings()}
+        members = {name for one in gatherings.values() for name in one.members}
+        found: dict[str, tuple[str, ...]] = {}
+        before: tuple[str, ...] = ()
+        for one in self.declared:
+            if isinstance(one, Gathering):
+                self._gathered(one, before, found)
+                before = one.ends or before
+            elif one in members:
+                found.setdefault(one, self.placed.get(one, ()))
+            elif one in self.apart:
+                found[one] = self.placed.get(one, ())
+            else:
+                found[one] = self.placed.get(one, before)
+                before = (one,)
+        return {name: _resolved(after, name, gatherings) for name, after in found.items()}
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the groups and branches."""
+        names = {one for one in self.declared if isinstance(one, str)}
+        for gathering in self._gatherings():
+            told = f"{'group' if gathering.begins_at is None else 'branch'} {gathering.name!r}"
+            if gathering.begins_at is None and gathering.name in names:
+                yield f"{told}: there is a step of that name"
+            if not any(gathering.chains) and gathering.begins_at is None:
+                yield f"{told} has no steps"
+            for name in gathering.members:
+                if name not in names:
+                    yield f"{told}: {name!r} is no step; there are: {listing(names)}"
+                if name in self.placed:
+                    yield f"{told}: step {name!r} has its place there, and an after= of its own"
+        claimed = Counter(name for one in self._gatherings() for name in one.members)
+        for name, count in claimed.items():
+            if count > 1:
+                yield f"step {name!r} stands at {count} places of groups and branches"
+
+    def _gatherings(self) -> Iterator[Gathering]:
+        return (one for one in self.declared if isinstance(one, Gathering))
+
+    def _gathered(
+        self, gathering: Gathering, before: tuple[str, ...], found: dict[str, tuple[str, ...]]
+    ) -> None:
+        start = before if gathering.after is None else gathering.after
+        if gathering.begins_at is not None:
+            start = (gathering.begins_at,)
+        for chain in gathering.chains:
+            source = start
+            for name in chain:
+                found[name] = source
+                source = (name,)
+
+
+def _resolved(
+    after: tuple[str, ...], name: str, gatherings: Mapping[str, Gathering]
+) -> tuple[str, ...]:
+    resolved: list[str] = []
+    for source in after:
+        gathering = gatherings.get(source)
+        if gathering is None or name in gathering.members:
+            resolved.append(source)
+        else:
+            resolved += gathering.ends
+    return tuple(dict.fromkeys(resolved))

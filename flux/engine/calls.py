@@ -1,0 +1,200 @@
+"""The calls of the users' functions that one driver makes, and what happened by each."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from attrs import frozen
+
+from flux import events
+from flux.definition.policy import Retry
+from flux.definition.step import StepDefinition, step_of
+from flux.engine import outcome, plan
+from flux.engine.attempt import Attempted
+from flux.engine.context import CompensationContext, WorkflowContext
+from flux.engine.items import Items
+from flux.engine.merging import data_before
+from flux.engine.services import Services
+from flux.engine.watching import Watcher
+from flux.errors import BatchResultError
+from flux.events import AttemptEnd, Event
+from flux.state.execution import Execution, idempotency_key
+from flux.state.instance import Instance
+
+
+@frozen
+class Called:
+    """A call that has ended, and how."""
+
+    action: plan.Run | plan.Verify | plan.Undo
+    ctx: WorkflowContext
+    attempted: Attempted
+
+
+class Calls:
+    """Makes the contexts, calls, and says what happened."""
+
+    def __init__(
+        self,
+        services: Services,
+        decided: plan.Plan,
+        instance: Instance,
+        *,
+        watcher: Watcher,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._services = services
+        self._plan = decided
+        self._instance = instance
+        self._watcher = watcher
+        self._tell = tell
+        self._data_of_map: dict[str, dict[str, orjson.Fragment]] = {}
+
+    async def make(self, action: plan.Run | plan.Verify | plan.Undo) -> Called:
+        """Call the handler, the verifier or the compensator; nothing that it raises gets out."""
+        step = action.step
+        match action:
+            case plan.Run(_, execution):
+                ctx = self.context(step, execution)
+                function, timeout = step.handler, step.timeout
+                self._tell(events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt))
+            case plan.Verify(_, execution):
+                assert step.verify is not None
+                ctx = self.context(step, execution, attempt=execution.attempts)
+                function, timeout = step.verify, step.timeout
+            case plan.Undo(_, execution):
+                assert step.compensate is not None
+                ctx = self._undo_context(step, execution)
+                function, timeout = step.compensate, step.compensate_timeout
+                self._tell(
+                    events.CompensationStarted(
+                        at=self._now(),
+                        step=step.name,
+                        number=execution.number,
+                        attempt=ctx.attempt,
+                    )
+                )
+        if isinstance(action, plan.Undo):
+            attempted = await self._call(step, function, ctx, timeout)
+        else:
+            self._watcher.begins(ctx)
+            try:
+                attempted = await self._call(step, function, ctx, timeout)
+            finally:
+                self._watcher.ends(ctx)
+        return Called(action, ctx, attempted)
+
+    async def ask(self, step: StepDefinition, function: Callable[[Any], Any], what: str) -> Any:
+        """What a function without effects answers; raises what it raises."""
+        ctx = self.context(step, self._instance.current.get(step.name))
+        timeout = self._services.config.when_timeout
+        return await self._services.attempts.ask(function, ctx, f"{what} {step.name!r}", timeout)
+
+    def after(self, called: Called) -> Sequence[Event]:
+        """What happened by the call."""
+        action, attempted, at = called.action, called.attempted, self._now()
+        step, execution = action.step, action.execution
+        match action:
+            case plan.Run():
+                attempted = self._checked(step, attempted)
+                return (
+                    outcome.after_attempt(
+                        step,
+                        execution,
+                        attempted,
+                        policy=self._policy(step.retries),
+                        at=at,
+                        called_off=called.ctx.was_interrupted,
+                    ),
+                )
+            case plan.Verify(_, past):
+                if called.ctx.was_interrupted and attempted.ended is AttemptEnd.CANCELLED:
+                    return ()
+                policy = self._policy(step.retries)
+                return outcome.after_verification(step, past, attempted, policy=policy, at=at)
+            case plan.Undo(_, past):
+                policy = self._policy(step.compensate_retries)
+                return (outcome.after_compensation(step, past, attempted, policy=policy, at=at),)
+
+    def context(
+        self, step: StepDefinition, execution: Execution | None, attempt: int | None = None
+    ) -> WorkflowContext:
+        """What the step's handler sees."""
+        instance = self._instance
+        generation = execution.generation if execution else instance.generation(step.name)
+        return WorkflowContext(
+            self._plan.definition,
+            instance,
+            clock=self._services.clock,
+            shared=self._services.shared,
+            step=step.name,
+            attempt=attempt or outcome.next_attempt(execution),
+            key=idempotency_key(instance.id, step.name, generation),
+            data=self._data_before(step),
+            items=self._items(step),
+        )
+
+    def _data_before(self, step: StepDefinition) -> dict[str, orjson.Fragment]:
+        name = step_of(step.name)
+        if name == step.name:
+            return data_before(self._plan.definition, self._instance, name)
+        # The items of a map all see the same.
+        if name not in self._data_of_map:
+            data = data_before(self._plan.definition, self._instance, name)
+            self._data_of_map[name] = data
+        return self._data_of_map[name]
+
+    def _undo_context(self, step: StepDefinition, execution: Execution) -> WorkflowContext:
+        return CompensationContext(
+            self._plan.definition,
+            self._instance,
+            execution,
+            clock=self._services.clock,
+            shared=self._services.shared,
+            attempt=outcome.next_compensation(execution),
+            items=self._items_then(step, execution),
+        )
+
+    def _items(self, step: StepDefinition) -> Items | None:
+        name = step_of(step.name)
+        return None if name == step.name else self._plan.items(name, self._instance)
+
+    def _items_then(self, step: StepDefinition, execution: Execution) -> Items | None:
+        """What the map ran over when it made this execution, which a restart may have replaced."""
+        name = step_of(execution.step)
+        if name == execution.step:
+            return None
+        maps = (e for e in self._instance.executions.values() if e.step == name and e.items)
+        then = max(maps, key=lambda one: (one.run == execution.run, not one.replaced))
+        assert then.items is not None
+        return Items(self._plan.definition.step(name), then.items)
+
+    async def _call(
+        self,
+        step: StepDefinition,
+        function: Callable[[Any], Any],
+        ctx: WorkflowContext,
+        timeout: float | None,
+    ) -> Attempted:
+        limit = timeout or self._services.config.default_timeout
+        return await self._services.attempts.run(step, function, ctx, limit)
+
+    def _checked(self, step: StepDefinition, attempted: Attempted) -> Attempted:
+        """How the call went; that of a batch has to return one result for each item."""
+        items = self._items(step)
+        if items is None or items.each.batch_size is None or attempted.ended is not None:
+            return attempted
+        size, found = len(items.of(step.name)[1]), attempted.value
+        is_list = isinstance(found, list | tuple) and len(found) == size
+        if found is None or attempted.waiting is not None or is_list:
+            return attempted
+        error = BatchResultError(step.name, size, found)
+        refused = AttemptEnd.REFUSED
+        return Attempted(started_at=attempted.started_at, ended=refused, error=error)
+
+    def _policy(self, own: Retry | None) -> Retry:
+        return own or self._services.config.default_retries
+
+    def _now(self) -> datetime:
+        return self._services.clock.now()
