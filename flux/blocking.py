@@ -130,6 +130,7 @@ class BlockingEngine:
     diagnose = _blocking(FluxEngine.diagnose)
     delete = _blocking(FluxEngine.delete)
     purge = _blocking(FluxEngine.purge)
+    children = _blocking(FluxEngine.children)
 
     def _opened(self, verb: str) -> "_LoopThread":
         _refuse_in_a_loop(verb)

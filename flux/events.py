@@ -182,6 +182,13 @@ class InstanceRolledBack(Event):
 
 
 @frozen(kw_only=True)
+class RollbackRequested(Event):
+    """It had completed as a part of another instance, which is rolled back."""
+
+    error: StoredError
+
+
+@frozen(kw_only=True)
 class RollbackFailed(Event):
     """A compensator failed for good; a person has to decide."""
 
@@ -339,6 +346,7 @@ class StepFailed(StepEvent):
     """The step failed for good. `attempt` is None if no attempt was made or added by this.
 
     `handled_by` is the step that runs instead, or `CONTINUED`; the instance has not failed then.
+    `is_undone` says that nothing is left of what it had begun before it waited.
     """
 
     error: StoredError
@@ -346,6 +354,7 @@ class StepFailed(StepEvent):
     attempt: int | None = None
     ended: AttemptEnd = AttemptEnd.FAILED
     handled_by: str | None = None
+    is_undone: bool = False
 
 
 @frozen(kw_only=True)

@@ -295,7 +295,8 @@ class Workflow:
         self.refuse_changes()
         known = self._child_definition(name, workflow)
         child = Child(workflow=known, input=input, output=output)
-        self._append(Step(self, name, _never_called, options, kind="child", child=child))
+        undone = {**options, "compensate": _never_called}
+        self._append(Step(self, name, _never_called, undone, kind="child", child=child))
         return self
 
     @overload
@@ -592,4 +593,4 @@ def _refuse_unknown(options: Mapping[str, Any], known: Any, verb: str) -> None:
 
 
 def _never_called(ctx: Any) -> None:
-    raise AssertionError(f"step {ctx.step!r} has no handler")
+    raise AssertionError(f"step {ctx.step!r} has no handler of its own")

@@ -12,6 +12,7 @@ from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition, step_of
 from flux.engine import outcome, plan
 from flux.engine.attempt import Attempted
+from flux.engine.children import Children
 from flux.engine.context import CompensationContext, WorkflowContext
 from flux.engine.items import Items
 from flux.engine.merging import data_before
@@ -43,17 +44,21 @@ class Calls:
         *,
         watcher: Watcher,
         tell: Callable[[Event], None],
+        children: Children,
     ) -> None:
         self._services = services
         self._plan = decided
         self._instance = instance
         self._watcher = watcher
         self._tell = tell
+        self._children = children
         self._data_of_map: dict[str, dict[str, orjson.Fragment]] = {}
 
     async def make(self, action: plan.Run | plan.Verify | plan.Undo) -> Called:
         """Call the handler, the verifier or the compensator; nothing that it raises gets out."""
         step = action.step
+        if step.child is not None:
+            step = self._children.as_step(step, self._instance, action.execution)
         match action:
             case plan.Run(_, execution):
                 ctx = self.context(step, execution)
@@ -178,6 +183,8 @@ class Calls:
         timeout: float | None,
     ) -> Attempted:
         limit = timeout or self._services.config.default_timeout
+        if step.child is not None:
+            limit = None  # it has the limits of its own steps
         return await self._services.attempts.run(step, function, ctx, limit)
 
     def _checked(self, step: StepDefinition, attempted: Attempted) -> Attempted:

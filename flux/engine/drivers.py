@@ -12,6 +12,7 @@ from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import waiting
+from flux.engine.children import Children
 from flux.engine.fitting import fitting, undoing
 from flux.engine.lease import HeldLease
 from flux.engine.loading import Loaded, load, stored_instance
@@ -48,9 +49,10 @@ class Watch:
 class Drivers:
     """Which instances this engine drives; one task each."""
 
-    def __init__(self, services: Services, registry: Registry) -> None:
+    def __init__(self, services: Services, registry: Registry, children: Children) -> None:
         self._services = services
         self._registry = registry
+        self._children = children
         self._drivers: dict[str, Driver] = {}
         self._tasks: dict[Driver, asyncio.Task[None]] = {}
         self._claims: set[asyncio.Task[Claim]] = set()
@@ -66,7 +68,8 @@ class Drivers:
         """How many more instances may be driven."""
         if self._services.stopping.is_set():
             return 0
-        return self._services.config.max_instances - len(self._drivers)
+        at_work = len(self._drivers) - self._children.waiting
+        return self._services.config.max_instances - at_work
 
     def driving(self, id: str) -> Driver | None:
         """The driver of an instance, if this engine drives it."""
@@ -271,6 +274,9 @@ class Drivers:
             raise
         held.seen = loaded.instance.seen
         if not so_far and not is_asked_for:
+            if loaded.status.is_ended:
+                # Whoever drove it may be gone before the parent was told.
+                await self._children.tell_parent(loaded.instance)
             await self._give_back(held)
             return None
         driver = Driver(
@@ -281,6 +287,7 @@ class Drivers:
             revision=record.revision,
             held=held,
             happened=so_far,
+            children=self._children,
         )
         self.start(driver)
         return driver

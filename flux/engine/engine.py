@@ -25,7 +25,7 @@ from flux.engine.attempt import Attempts
 from flux.engine.diagnosis import Diagnosis
 from flux.engine.heartbeat import Heartbeat
 from flux.engine.lease import Leases
-from flux.engine.loading import load, new_instance, shown
+from flux.engine.loading import PARENT, load, new_instance, shown
 from flux.engine.loop import Driver, driven_here
 from flux.engine.running import Running
 from flux.engine.services import Services
@@ -305,6 +305,15 @@ class FluxEngine:
         found = await self._storage.list(filter or WorkflowFilter())
         return [evolve(summary, labels=own_labels(summary.labels)) for summary in found]
 
+    async def children(self, id: str) -> Sequence[WorkflowSummary]:
+        """The heads of the sub-workflows that the instance has started, newest first."""
+        found: list[WorkflowSummary] = []
+        after: str | None = None
+        while page := await self.list(WorkflowFilter(labels={PARENT: id}, after=after)):
+            found += page
+            after = page[-1].id
+        return found
+
     async def count(self, filter: WorkflowFilter | None = None) -> int:
         """How many instances fit."""
         self._opened("count")
@@ -315,7 +324,10 @@ class FluxEngine:
         return await self._opened("diagnose").diagnose(id)
 
     async def delete(self, id: str) -> None:
-        """Remove an ended instance with its history, inbox and keys."""
+        """Remove an ended instance with its history, inbox and keys, and its children.
+
+        Refused while a child or its parent lives (`InvalidTransitionError`).
+        """
         await self._opened("delete").delete(id)
 
     async def purge(

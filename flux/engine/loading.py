@@ -8,12 +8,13 @@ import orjson
 from attrs import frozen
 
 from flux.definition.correlation import correlation_labels, own_labels
+from flux.definition.wait import RESERVED
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import FluxError, InstanceNotFoundError, StateUnreadableError
 from flux.result import FluxResult
 from flux.state.codec import decode_execution, decode_head, decode_origin
 from flux.state.heads import first_head
-from flux.state.instance import Instance, Origin
+from flux.state.instance import Instance, Origin, Parent
 from flux.state.status import WorkflowStatus
 from flux.state.strict_json import json_text
 from flux.state.workflow_state import WorkflowState, workflow_state
@@ -82,6 +83,7 @@ def new_instance(
     input: bytes,
     labels: Mapping[str, str],
     at: datetime,
+    parent: Parent | None = None,
 ) -> Instance:
     """An instance to which nothing has happened yet."""
     first_data = definition.first_data()
@@ -94,12 +96,21 @@ def new_instance(
         created_at=at,
         input=input,
         first_data={key: json_text(value, f"data.{key}") for key, value in first_data.items()},
-        labels={**labels, **correlation_labels(correlation)},
+        labels={**labels, **correlation_labels(correlation), **_parent_label(parent)},
         shape=definition.shape_text,
         deadline=None if limit is None else at + timedelta(seconds=limit),
         unique_key=definition.unique_key(correlation),
+        parent=parent,
     )
     return Instance(origin, first_head(at))
+
+
+PARENT = f"{RESERVED}parent"
+"""The label by which the children of an instance are found."""
+
+
+def _parent_label(parent: Parent | None) -> dict[str, str]:
+    return {} if parent is None else {PARENT: parent.id}
 
 
 def shown(

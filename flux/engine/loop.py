@@ -15,6 +15,7 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.engine import outcome, plan, steering, waiting
 from flux.engine.attempt import goes_through
 from flux.engine.calls import Called, Calls
+from flux.engine.children import Children
 from flux.engine.crew import Crew
 from flux.engine.journal import Journal, Terms
 from flux.engine.lease import HeldLease
@@ -33,10 +34,10 @@ from flux.errors import (
     UniqueKeyTakenError,
     UnseenSignalsError,
 )
-from flux.events import AttemptEnd, Event
+from flux.events import AttemptEnd, Event, Received
 from flux.state.execution import Execution
 from flux.state.instance import Head, Instance
-from flux.state.status import Direction, Outcome, StepStatus, WorkflowStatus
+from flux.state.status import Cancelling, Direction, Outcome, StepStatus, WorkflowStatus
 
 _ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
     WorkflowStatus.COMPLETED: events.InstanceCompleted,
@@ -87,6 +88,7 @@ class Driver:
         revision: int = 0,
         held: HeldLease | None = None,
         happened: Sequence[Event] = (),
+        children: Children,
     ) -> None:
         self.definition = definition
         self.instance = instance
@@ -123,7 +125,9 @@ class Driver:
             instance,
             watcher=self.watcher,
             tell=self._journal.before_call,
+            children=children,
         )
+        self._children = children
         self._crew: Crew[Called | None] = Crew(self.watcher.told)
         self._called_off = asyncio.Event()
         """Set when what waits for its next attempt, beside others, is not to be called any more."""
@@ -189,6 +193,11 @@ class Driver:
                 continue
             if not self.first_save.done():
                 self.first_save.set_result(saved)
+            if isinstance(action, plan.Finish) and terms.goes_on:
+                self.is_at_rest = True
+                await self._children.tell_parent(self.instance)
+                await self._journal.give_back(wake=None)
+                return
             if not saved or not terms.goes_on:
                 # A signal that came meanwhile has made it due.
                 rests = saved and not self._journal.unread
@@ -222,26 +231,27 @@ class Driver:
 
     async def _settled(self, action: plan.Action | None) -> plan.Action | None:
         """The action if it needs a save; else let it happen."""
-        match action:
-            case plan.Ask(step):
-                action = await self._ask(step)
-            case plan.Choose(step):
-                await self._choose(step)
-                return None
-            case plan.Expand(step):
-                await self._expand(step)
-                return None
+        if isinstance(action, plan.Ask):
+            action = await self._ask(action.step)
         if isinstance(action, plan.Reopen):
             action = self._reopen(action.step, action.execution)
         if action is None or isinstance(action, plan.ACTS):
             return action
-        if isinstance(action, plan.Choose | plan.Expand):
-            return await self._settled(action)
         if isinstance(action, plan.Finish):
+            if self.instance.head.cancelling is Cancelling.KEEP:
+                await self._children.leave_as_they_are(self.definition, self.instance)
             self._end(action.status)
             return action
-        for event in list(self._at_once(action)):
-            self._apply(event)
+        match action:
+            case plan.Choose(step):
+                await self._choose(step)
+            case plan.Expand(step):
+                await self._expand(step)
+            case plan.Collect(step, execution, received):
+                await self._collect(step, execution, received)
+            case _:
+                for event in list(self._at_once(action)):
+                    self._apply(event)
         return None
 
     def _busy(self, begin: Sequence[plan.Run | plan.Verify]) -> Collection[str]:
@@ -306,6 +316,18 @@ class Driver:
         if value is not _NONE:
             self._apply(outcome.after_expansion(step, value, at=self._now()))
 
+    async def _collect(
+        self, step: StepDefinition, execution: Execution, received: Received
+    ) -> None:
+        """Take in what the step's child has come to."""
+        collected = await self._children.collected(step, execution)
+        at = self._now()
+        for event in self._woken(at):
+            self._apply(event)
+        self._apply(events.SignalTaken(at=at, step=step.name, received=received))
+        if collected is not None:
+            self._apply(collected(at=at))
+
     async def _answer(self, step: StepDefinition, function: Callable[[Any], Any], what: str) -> Any:
         """What a function without effects says; `_NONE`, and the step has failed, if it raised."""
         try:
@@ -341,6 +363,9 @@ class Driver:
         lease = self._services.config.lease
         if isinstance(action, plan.Finish):
             until = action.until
+            if action.status.is_ended and self.instance.origin.parent is not None:
+                # The lease is kept until the parent was told, so that a crash before is noticed.
+                return Terms((), lease, None)
             return Terms((), None, None if until is None else self._seconds_until(until))
         if isinstance(action, plan.Together) and (self._crew.names or self._stalled):
             return Terms(tuple(self._busy(self._to_begin(action))), lease, None)

@@ -152,6 +152,15 @@ class Take:
 
 
 @frozen
+class Collect:
+    """The child of the step has told of its end."""
+
+    step: StepDefinition
+    execution: Execution
+    received: Received
+
+
+@frozen
 class TimeOut:
     """The time that the step waits for, or may wait, is over."""
 
@@ -206,6 +215,7 @@ Action = (
     | Close
     | Pause
     | Together
+    | Collect
     | Replay
     | Reopen
     | Take
@@ -406,6 +416,8 @@ class Plan:
     ) -> Action:
         assert execution.waiting is not None
         received = waiting.arrived(instance, execution.waiting)
+        if received is not None and step.child is not None:
+            return Collect(step, execution, received)
         if received is not None:
             return Take(step, execution, received)
         until = execution.waiting.until

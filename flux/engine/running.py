@@ -9,11 +9,12 @@ from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import steering, waiting
+from flux.engine.children import Children
 from flux.engine.diagnosis import Diagnosis, diagnosis
 from flux.engine.drivers import Drivers, Happened
 from flux.engine.fitting import fitting
 from flux.engine.journal import first_record
-from flux.engine.loading import Loaded, load, result_of
+from flux.engine.loading import PARENT, Loaded, load, result_of
 from flux.engine.loop import Driver, driven_here
 from flux.engine.recovery import Finder
 from flux.engine.services import Services
@@ -40,6 +41,9 @@ from flux.storage import Notice, Notices, Record, Signal, SignalReceipt, Workflo
 _LISTENS_AGAIN = 5.0
 """Seconds after which an engine tries again to hear of changes."""
 
+_MANY = 100
+"""So many heads are read at once."""
+
 _NEEDS_A_PERSON = (WorkflowStatus.ROLLBACK_FAILED, WorkflowStatus.PARKED)
 
 
@@ -62,7 +66,8 @@ class Running:
     def __init__(self, services: Services, registry: Registry) -> None:
         self._services = services
         self._registry = registry
-        self._drivers = Drivers(services, registry)
+        self._children = Children(services, registry, self)
+        self._drivers = Drivers(services, registry, self._children)
         self._finder = Finder(
             services,
             room=lambda: self._drivers.room,
@@ -136,7 +141,14 @@ class Running:
         if self._drivers.room <= 0:
             return Begun(is_new=await self._leave_for_later(instance, owner))
         started = events.InstanceStarted(at=self._services.clock.now())
-        driver = Driver(self._services, definition, instance, owner=owner, happened=[started])
+        driver = Driver(
+            self._services,
+            definition,
+            instance,
+            owner=owner,
+            happened=[started],
+            children=self._children,
+        )
         self._drivers.start(driver)
         if await self._saved(driver):
             return Begun(is_new=True, driver=driver)
@@ -217,6 +229,22 @@ class Running:
                 await self._drivers.wait(watch)
         raise EngineClosedError(verb)
 
+    async def let_happen(self, verb: str, id: str, decision: steering.Decision) -> None:
+        """Let a decision happen to an instance at rest, and return once that is saved."""
+        while not self._services.stopping.is_set():
+            with self._drivers.watching(id) as watch:
+                loaded = await load(self._services.storage, id, history=False)
+                if not loaded.status.is_rest:
+                    return
+                claim = await self._drivers.take_over(id, self._decided(decision))
+                if claim.driver is not None and await self._saved(claim.driver):
+                    return
+                if not claim.stands or claim.driver is not None:
+                    await self._drivers.wait(watch)
+                else:
+                    return
+        raise EngineClosedError(verb)
+
     async def delete(self, id: str) -> None:
         """Remove an ended instance; one that somebody has just claimed is waited for."""
         while not self._services.stopping.is_set():
@@ -225,12 +253,37 @@ class Running:
                 if not loaded.status.is_ended:
                     fits = "only ended instances are deleted; result() waits for its end"
                     raise InvalidTransitionError(id, loaded.status, "delete", fits)
+                await self._check_parent(loaded)
+                await self._delete_children(id)
                 if await self._services.storage.delete(id, revision=loaded.record.revision):
                     return
                 await self._drivers.free(id)
                 if await self._is_leased(id):
                     await self._drivers.wait(watch)
         raise EngineClosedError("delete")
+
+    async def _check_parent(self, loaded: Loaded) -> None:
+        """A child is kept while its parent lives, which may still have to roll it back."""
+        parent = loaded.instance.origin.parent
+        if parent is None:
+            return
+        try:
+            above = await load(self._services.storage, parent.id, history=False)
+        except InstanceNotFoundError:
+            return
+        if not above.status.is_ended:
+            fits = f"its parent {parent.id!r} is {above.status} and may have to roll it back"
+            raise InvalidTransitionError(loaded.instance.id, loaded.status, "delete", fits)
+
+    async def _delete_children(self, id: str) -> None:
+        children = WorkflowFilter(labels={PARENT: id}, limit=_MANY)
+        while found := await self._services.storage.list(children):
+            for child in found:
+                if not WorkflowStatus(child.status).is_ended:
+                    fits = f"its child {child.id!r} is {child.status}"
+                    raise InvalidTransitionError(id, "ended", "delete", fits)
+            for child in found:
+                await self.delete(child.id)
 
     async def purge(self, filter: WorkflowFilter) -> int:
         """Remove the instances that fit, which have all ended; how many were removed."""

@@ -136,6 +136,17 @@ def restarted(from_step: str) -> Decision:
     return decide
 
 
+def rolled_back(cause: StoredError) -> Decision:
+    """A child that has completed is undone, since its parent is rolled back."""
+
+    def decide(definition: WorkflowDefinition, instance: Instance, at: datetime) -> list[Event]:
+        if instance.head.status is not WorkflowStatus.COMPLETED:
+            raise refused(instance.id, instance.head.status, "roll back")
+        return [events.RollbackRequested(at=at, error=cause)]
+
+    return decide
+
+
 def rollback_retried(
     definition: WorkflowDefinition, instance: Instance, at: datetime
 ) -> list[Event]:

@@ -117,6 +117,14 @@ def trace_event(facts: InstanceFacts, event: Event) -> FluxTraceEvent | None:
     )
 
 
+_WithError = (
+    events.DeadlineExceeded
+    | events.StepsClosed
+    | events.DataConflictFound
+    | events.RollbackRequested
+)
+
+
 class _Step(TypedDict, total=False):
     step_name: str
     step_index: int
@@ -142,7 +150,7 @@ class _Told(NamedTuple):
 def _step(facts: InstanceFacts, event: Event) -> _Step:
     if not isinstance(event, StepEvent):
         return {}
-    step = facts.steps.get(event.step)
+    step = facts.steps.get(event.step.partition("[")[0])  # an item counts as its map
     if step is None:  # the code has lost it since
         return {"step_name": event.step}
     return {
@@ -180,8 +188,12 @@ def _cancel(facts: InstanceFacts, event: events.CancelRequested) -> _Details:
     return {"error": event.error, "meta": {"rollback": event.rollback}}
 
 
-def _error(facts: InstanceFacts, event: events.DeadlineExceeded) -> _Details:
+def _error(facts: InstanceFacts, event: _WithError) -> _Details:
     return {"error": event.error}
+
+
+def _items(facts: InstanceFacts, event: events.MapExpanded) -> _Details:
+    return {"meta": {"items": len(orjson.loads(event.items))}}
 
 
 def _version(facts: InstanceFacts, event: events.DefinitionAdopted) -> _Details:
@@ -249,13 +261,14 @@ def _retry(facts: InstanceFacts, event: events.AttemptFailed) -> _Details:
 
 
 def _failure(facts: InstanceFacts, event: events.StepFailed) -> _Details:
+    handled = {} if event.handled_by is None else {"handled_by": event.handled_by}
     if event.attempt is None:
-        return {"error": event.error}
+        return {"error": event.error, "meta": handled} if handled else {"error": event.error}
     return {
         "retries": event.attempt - 1,
         "duration": _seconds(event.started_at or event.at, event.at),
         "error": event.error,
-        "meta": _ended(event.ended),
+        "meta": {**_ended(event.ended), **handled},
     }
 
 
@@ -329,6 +342,11 @@ _TOLD: Mapping[type[Event], _Told] = {
     events.RollbackRetried: _Told("workflow:rollback_retry", "rolling_back", _nothing),
     events.InstanceRestarted: _Told("workflow:restart", "running", _restart),
     events.StepsRetried: _Told("workflow:retry", "running", _steps),
+    events.StepsClosed: _Told("workflow:steps_closed", None, _error),
+    events.DataConflictFound: _Told("workflow:conflict", None, _error),
+    events.RollbackRequested: _Told("workflow:rollback_requested", "rolling_back", _error),
+    events.StepLeftOut: _Told("step:left_out", "skipped", _nothing),
+    events.MapExpanded: _Told("step:expanded", "running", _items),
     events.StepStarted: _Told("step:start", "running", _attempt),
     events.StepReached: _Told("step:reached", "pending", _nothing),
     events.StepSkipped: _Told("step:skipped", "skipped", _nothing),

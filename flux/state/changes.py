@@ -31,6 +31,7 @@ _CHANGES: dict[type[Event], Callable[[Instance, Any], Change]] = {
     events.InstanceFailed: moved(WorkflowStatus.FAILED),
     events.RollbackStarted: moved(WorkflowStatus.ROLLING_BACK),
     events.InstanceRolledBack: moved(WorkflowStatus.ROLLED_BACK),
+    events.RollbackRequested: instance_changes.rollback_requested,
     events.RollbackFailed: moved(WorkflowStatus.ROLLBACK_FAILED),
     events.InstanceParked: instance_changes.parked,
     events.InstanceUnparked: instance_changes.unparked,

@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from attrs import fields
+from attrs import asdict, fields
 
 from flux.errors import StateFormatError, StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
 from flux.state.execution import Attempt, Compensation, Execution
-from flux.state.instance import Head, Origin
+from flux.state.instance import Head, Origin, Parent
 from flux.state.status import (
     Cancelling,
     CompensationStatus,
@@ -61,6 +61,8 @@ def encode_origin(origin: Origin) -> bytes:
     }
     if origin.deadline is not None:
         document["deadline"] = origin.deadline
+    if origin.parent is not None:
+        document["parent"] = asdict(origin.parent)
     return orjson.dumps(document)
 
 
@@ -72,6 +74,7 @@ def decode_origin(text: bytes, **columns: Any) -> Origin:
         first_data=_texts(document["data"]),
         shape=orjson.dumps(document["shape"]),
         deadline=_time(document.get("deadline")),
+        parent=Parent(**document["parent"]) if "parent" in document else None,
         **columns,
     )
 

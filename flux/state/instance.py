@@ -15,6 +15,15 @@ _Counts = Callable[[Execution], bool]
 
 
 @frozen(kw_only=True)
+class Parent:
+    """The instance, and its step, as which this one runs; `depth` is how many lie above."""
+
+    id: str
+    step: str
+    depth: int
+
+
+@frozen(kw_only=True)
 class Origin:
     """What is fixed when an instance starts."""
 
@@ -28,6 +37,7 @@ class Origin:
     shape: bytes = b"[]"
     deadline: datetime | None = None
     unique_key: str | None = None
+    parent: Parent | None = None
 
 
 @frozen(kw_only=True)

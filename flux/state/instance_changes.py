@@ -92,6 +92,11 @@ def _turned_back(
     return Change(turned, closed, refold=True)
 
 
+def rollback_requested(instance: Instance, event: events.RollbackRequested) -> Change:
+    turned = moved(WorkflowStatus.ROLLING_BACK)(instance, event).head
+    return Change(evolve(turned, direction=Direction.BACK, error=event.error, recoveries=0))
+
+
 def steps_closed(instance: Instance, event: events.StepsClosed) -> Change:
     unsettled = (e for e in instance.current.values() if e.status in UNSETTLED)
     closed = tuple(_closed(e, event.at, event.error) for e in unsettled)

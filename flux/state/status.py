@@ -95,7 +95,7 @@ MOVES: Mapping[WorkflowStatus, frozenset[WorkflowStatus]] = {
     _S.ROLLBACK_FAILED: frozenset({_S.ROLLING_BACK}),
     _S.PARKED: frozenset({_S.RUNNING, _S.ROLLING_BACK, _S.FAILED, _S.CANCELLED}),
     _S.FAILED: frozenset({_S.RUNNING}),
-    _S.COMPLETED: frozenset({_S.RUNNING}),
+    _S.COMPLETED: frozenset({_S.RUNNING, _S.ROLLING_BACK}),
     _S.ROLLED_BACK: frozenset({_S.RUNNING}),
     _S.CANCELLED: frozenset({_S.RUNNING}),
 }

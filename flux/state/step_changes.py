@@ -174,7 +174,7 @@ def failed(instance: Instance, event: events.StepFailed) -> Change:
         # The first cause is kept: steps beside each other may both fail.
         head = evolve(head, direction=Direction.BACK, error=instance.head.error or event.error)
     known = instance.current.get(event.step) or _new(instance, event, head)
-    suspended = known.status is StepStatus.SUSPENDED
+    suspended = known.status is StepStatus.SUSPENDED and not event.is_undone
     failed = evolve(
         known,
         status=StepStatus.FAILED,

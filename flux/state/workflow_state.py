@@ -36,7 +36,9 @@ class StepExecution:
     `outcome` says what is known of the step's effect: `completed`, `unknown`, or None for none.
     A step that waits tells since when, for which signal (None for a sleep), and until when.
     `key` is the idempotency key it ran with. `run` is the run of the instance, raised by `restart`;
-    `replaced` says that a restart set it aside.
+    `replaced` says that a restart set it aside. `left_out` says that a branch chose another case,
+    `handled_by` which step ran since this one failed ("flux:continue": none, the others went on;
+    the name of a map: it failed with this item).
     """
 
     name: str
@@ -58,6 +60,8 @@ class StepExecution:
     key: str
     run: int = 1
     replaced: bool = False
+    left_out: bool = False
+    handled_by: str | None = None
 
     @property
     def compensated_at(self) -> datetime | None:
@@ -73,7 +77,8 @@ class WorkflowState:
 
     `data` is the fold of the history. `history` has one entry a step, in the order in which they
     were reached. `completed_at` is when the instance ended, however it did. `reason` says why it is
-    parked or paused, `deadline` by when it has to end.
+    parked or paused, `deadline` by when it has to end. `parent_id` is the instance of which it is a
+    step.
     """
 
     id: str
@@ -92,6 +97,7 @@ class WorkflowState:
     reason: str | None = None
     run: int = 1
     deadline: datetime | None = None
+    parent_id: str | None = None
 
     def step(self, name: str) -> StepExecution | None:
         """The entry of a step that counts now; None if it was not reached."""
@@ -127,6 +133,7 @@ def workflow_state(
         reason=head.reason,
         run=head.run,
         deadline=instance.deadline,
+        parent_id=None if origin.parent is None else origin.parent.id,
     )
 
 
@@ -180,6 +187,8 @@ def step_execution(id: str, execution: Execution, *, undoing: bool = False) -> S
         key=idempotency_key(id, execution.step, execution.generation),
         run=execution.run,
         replaced=execution.replaced,
+        left_out=execution.left_out,
+        handled_by=execution.handled_by,
     )
 
 

@@ -141,6 +141,11 @@ TOLD: list[tuple[Event, str, str | None]] = [
         "step:compensate_skipped",
         None,
     ),
+    (events.StepsClosed(at=AT, error=DECLINED), "workflow:steps_closed", None),
+    (events.DataConflictFound(at=AT, error=DECLINED), "workflow:conflict", None),
+    (events.RollbackRequested(at=AT, error=DECLINED), "workflow:rollback_requested", "rolling_back"),
+    (events.StepLeftOut(at=AT, step="charge"), "step:left_out", "skipped"),
+    (events.MapExpanded(at=AT, step="charge", items=b"[1]"), "step:expanded", "running"),
 ]
 
 

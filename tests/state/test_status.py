@@ -17,7 +17,7 @@ rolling_back -> rolled_back rollback_failed cancelled parked
 rollback_failed -> rolling_back
 parked -> running rolling_back failed cancelled
 failed -> running
-completed -> running
+completed -> running rolling_back
 rolled_back -> running
 cancelled -> running
 """

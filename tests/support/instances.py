@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flux import Attempt, StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
 from flux.state.execution import Compensation, Execution
-from flux.state.instance import Head, Origin
+from flux.state.instance import Head, Origin, Parent
 from flux.state.status import (
     Cancelling,
     CompensationStatus,
@@ -142,6 +142,7 @@ origins = whole(
     version=names,
     created_at=times,
     input=plain_data.map(lambda data: orjson.dumps(dict.fromkeys(data))),
+    parent=st.none() | whole(Parent, id=names, step=names, depth=ticks),
     first_data=plain_data,
     labels=st.dictionaries(names, texts, max_size=2),
     shape=shapes.map(orjson.dumps),
