@@ -2,6 +2,7 @@
 
 from flux.clock import Clock, SystemClock
 from flux.config import FluxConfig
+from flux.definition.analysis import CriticalPath
 from flux.definition.builder import Workflow, create_workflow
 from flux.definition.declared import Step
 from flux.definition.nodes import Cache
@@ -117,6 +118,7 @@ __all__ = [
     "CompensationStatus",
     "CorrelationError",
     "CorrelationTakenError",
+    "CriticalPath",
     "DataConflictError",
     "DeadlineExceededError",
     "DefinitionChangedError",

@@ -80,6 +80,34 @@ class InstanceStarted(Event):
 
 
 @frozen(kw_only=True)
+class InstanceQueued(Event):
+    """A limit of its workflow lets it begin later; `reason` says which one.
+
+    `gates` are the keys of the shared values in which it waits, `calls` the numbers of the signals
+    in its inbox that told it to look again.
+    """
+
+    reason: str
+    gates: tuple[str, ...]
+    calls: tuple[int, ...] = ()
+
+
+@frozen(kw_only=True)
+class InstanceAdmitted(Event):
+    """The limits of its workflow let it begin."""
+
+    gates: tuple[str, ...]
+    calls: tuple[int, ...] = ()
+
+
+@frozen(kw_only=True)
+class AdmissionFailed(Event):
+    """The key of a limit of its workflow could not be made."""
+
+    error: StoredError
+
+
+@frozen(kw_only=True)
 class InstanceRecovered(Event):
     """The instance was taken over from a driver that is gone."""
 
@@ -247,9 +275,10 @@ class StepLeftOut(StepEvent):
 
 @frozen(kw_only=True)
 class MapExpanded(StepEvent):
-    """What a map runs over is known: the JSON text of a list."""
+    """What a map runs over is known: the JSON text of a list, and how many of it at a time."""
 
     items: bytes
+    batch_size: int | None = None
 
 
 @frozen(kw_only=True)
@@ -271,6 +300,7 @@ class StepReplayed(StepEvent):
     """Reached again after a restart: the committed execution of this number stands."""
 
     number: int
+    merged: DataChanges | None = None
 
 
 @frozen(kw_only=True)

@@ -2,14 +2,15 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from graphlib import CycleError
 from typing import Any, Final, Self, Unpack, overload
 
 from flux.definition.checks import (
     bound_problems,
     correlation_problems,
+    cycle_problems,
     function_problem,
     graph_problems,
+    idle_problems,
     join_problems,
     wait_problems,
 )
@@ -23,6 +24,7 @@ from flux.definition.step import (
     Handler,
     MapOptions,
     PlaceOptions,
+    StepDefinition,
     StepKind,
     StepOptions,
     WaitOptions,
@@ -478,12 +480,15 @@ class Workflow:
         problems = [*self._own_problems(), *steps, *graph_problems(edges)]
         if problems:
             raise DefinitionError(str(self.name), problems)
-        try:
-            definition = self._defined(layout)
-        except CycleError as error:
-            cycle = " -> ".join(reversed(error.args[1]))
-            raise DefinitionError(self.name, [f"steps wait for each other: {cycle}"]) from None
-        problems = [*wait_problems(definition), *join_problems(definition)]
+        defined = self._defined_steps(layout)
+        if problems := list(cycle_problems(defined)):
+            raise DefinitionError(self.name, problems)
+        definition = self._defined(defined)
+        problems = [
+            *wait_problems(definition),
+            *join_problems(definition),
+            *idle_problems(definition, dict.fromkeys(handler.step for handler in self._handlers)),
+        ]
         if problems:
             raise DefinitionError(self.name, problems)
         return definition
@@ -502,21 +507,24 @@ class Workflow:
         apart |= {handler.step for handler in self._handlers}
         return Layout(self._declared, placed, apart)
 
-    def _defined(self, layout: Layout) -> WorkflowDefinition:
+    def _defined_steps(self, layout: Layout) -> tuple[StepDefinition, ...]:
         sources = layout.sources()
         groups = {name: group for group, names in self._groups for name in names}
         rescues = rescues_of(self._steps, sources, self._handlers)
+        return tuple(
+            step.definition(
+                after=sources[step.name],
+                rescues=rescues[step.name],
+                group=groups.get(step.name),
+            )
+            for step in self._steps
+        )
+
+    def _defined(self, steps: tuple[StepDefinition, ...]) -> WorkflowDefinition:
         return WorkflowDefinition(
             name=self.name,
             version=self.version,
-            steps=tuple(
-                step.definition(
-                    after=sources[step.name],
-                    rescues=rescues[step.name],
-                    group=groups.get(step.name),
-                )
-                for step in self._steps
-            ),
+            steps=steps,
             input_type=self._input,
             data_type=self._data,
             validate=self._validate,

@@ -2,13 +2,13 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, pairwise
 from typing import Any
 
 import attrs
 
-from flux.definition.graph import find_cycle
+from flux.definition.graph import cycles, sources_of
 from flux.definition.nodes import Branch, Cache, Each, Group, rate
 from flux.definition.policy import retry_policy, seconds
 from flux.definition.step import StepDefinition, is_async
@@ -52,10 +52,33 @@ def graph_problems(edges: Sequence[tuple[str, tuple[str, ...]]]) -> Iterator[str
     unknown = [(name, source) for name, after in edges for source in after if source not in names]
     for name, source in unknown:
         yield f"step {name!r}: after={source!r} is no step; there are: {listing(names)}"
-    waiting = {name: after for name, after in edges if names[name] == 1}
-    while cycle := find_cycle(waiting):
+    for cycle in cycles({name: after for name, after in edges if names[name] == 1}):
         yield f"step {cycle[0]!r} waits for itself: {' -> '.join(cycle)}"
-        waiting = {name: after for name, after in waiting.items() if name not in cycle}
+
+
+def cycle_problems(steps: Sequence[StepDefinition]) -> Iterator[str]:
+    """Steps that wait for each other since some run when others fail."""
+    known = {step.name: step for step in steps}
+    for cycle in cycles(sources_of(steps)):
+        why = (_why_after(known[name], known[before]) for name, before in pairwise(cycle))
+        told = "; ".join(filter(None, why))
+        yield f"step {cycle[0]!r} waits for itself: {' -> '.join(cycle)} ({told})"
+
+
+def _why_after(step: StepDefinition, before: StepDefinition) -> str | None:
+    """Why the step comes after another; None if it is declared so."""
+    if before.name in step.after:
+        return None
+    if any(rescue.step == step.name for rescue in before.rescues):
+        return f"{step.name!r} runs if {before.name!r} fails"
+    return f"{step.name!r} comes after a step for which {before.name!r} may stand in"
+
+
+def idle_problems(definition: WorkflowDefinition, apart: Iterable[str]) -> Iterator[str]:
+    """Handlers that are for no step, and so would be like steps that begin by themselves."""
+    for name in apart:
+        if name not in definition.rescued:
+            yield f"on_error: there is no step whose failure {name!r} could handle"
 
 
 def correlation_problems(
@@ -83,8 +106,11 @@ def wait_problems(definition: WorkflowDefinition) -> Iterator[str]:
     """Declared waits that may wait for one signal at the same time."""
     declared = ((step.name, step.waits) for step in definition.order)
     waiting = [(name, waits.signal) for name, waits in declared if waits is not None]
+    conditions = _conditions(definition)
     for (first, signal), (second, other) in combinations(waiting, 2):
         if signal is None or signal != other or first in definition.before_step(second):
+            continue
+        if _exclude_each_other(conditions[first], conditions[second]):
             continue
         yield (
             f"steps {first!r} and {second!r} may wait for the signal {signal!r} at the same time; "
@@ -140,12 +166,19 @@ def _conditions(definition: WorkflowDefinition) -> dict[str, _Conditions]:
 def _conditions_of_edge(
     source: StepDefinition, target: str, found: Mapping[str, _Conditions]
 ) -> _Conditions:
-    if source.branch is None or target not in source.branch.firsts:
+    if source.branch is None:
         return found[source.name]
+    if target not in source.branch.firsts:  # this edge is for a case without steps
+        return found[source.name] | {(source.name, ())}
     cases = [key for key, firsts in source.branch.cases.items() if target in firsts]
     if source.branch.default is not None and target in source.branch.default:
         cases.append(None)
     return found[source.name] | {(source.name, tuple(cases))}
+
+
+def _exclude_each_other(one: _Conditions, other: _Conditions) -> bool:
+    cases = dict(one)
+    return any(branch in cases and cases[branch] != case for branch, case in other)
 
 
 def _most_together(

@@ -16,6 +16,14 @@ def find_cycle(sources: Mapping[str, Iterable[str]]) -> tuple[str, ...] | None:
     return None
 
 
+def cycles(sources: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, ...]]:
+    """Cycles that have no member in common; without these members there are no others."""
+    left = dict(sources)
+    while cycle := find_cycle(left):
+        yield cycle
+        left = {name: before for name, before in left.items() if name not in cycle}
+
+
 def sources_of(steps: Iterable[StepDefinition]) -> dict[str, tuple[str, ...]]:
     """By step, all that come right before it in the graph.
 
@@ -33,12 +41,16 @@ def sources_of(steps: Iterable[StepDefinition]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _with_stand_ins(names: Iterable[str], known: Mapping[str, StepDefinition]) -> Iterator[str]:
-    for name in names:
-        yield name
-        if name in known:
-            stand_ins = (rescue.step for rescue in known[name].rescues if rescue.stands_in)
-            yield from _with_stand_ins(stand_ins, known)
+def _with_stand_ins(names: Sequence[str], known: Mapping[str, StepDefinition]) -> Sequence[str]:
+    found: dict[str, None] = {}
+    waiting = list(reversed(names))
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = None
+            rescues = known[name].rescues if name in known else ()
+            waiting += (rescue.step for rescue in rescues if rescue.stands_in)
+    return tuple(found)
 
 
 def running_order(steps: Sequence[StepDefinition]) -> tuple[StepDefinition, ...]:

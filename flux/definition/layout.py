@@ -52,7 +52,9 @@ class Layout:
         for one in self.declared:
             if isinstance(one, Gathering):
                 self._gathered(one, before, found)
-                before = one.ends or before
+                # One that begins within another ends where that one ends.
+                if one.begins_at not in members:
+                    before = (one.name,)
             elif one in members:
                 found.setdefault(one, self.placed.get(one, ()))
             elif one in self.apart:
@@ -76,6 +78,13 @@ class Layout:
                     yield f"{told}: {name!r} is no step; there are: {listing(names)}"
                 if name in self.placed:
                     yield f"{told}: step {name!r} has its place there, and an after= of its own"
+        yield from self._doubles()
+
+    def _doubles(self) -> Iterator[str]:
+        names_of = Counter(one.name for one in self._gatherings())
+        for name, count in names_of.items():
+            if count > 1:
+                yield f"there are {count} groups and branches named {name!r}"
         claimed = Counter(name for one in self._gatherings() for name in one.members)
         for name, count in claimed.items():
             if count > 1:
@@ -100,11 +109,18 @@ class Layout:
 def _resolved(
     after: tuple[str, ...], name: str, gatherings: Mapping[str, Gathering]
 ) -> tuple[str, ...]:
-    resolved: list[str] = []
-    for source in after:
+    """What `name` comes after: where a gathering is named, the ends of it and of those within."""
+    resolved: dict[str, None] = {}
+    waiting = list(reversed(after))
+    while waiting:
+        source = waiting.pop()
         gathering = gatherings.get(source)
-        if gathering is None or name in gathering.members:
-            resolved.append(source)
-        else:
-            resolved += gathering.ends
-    return tuple(dict.fromkeys(resolved))
+        if gathering is None or source in resolved or name in gathering.members:
+            resolved[source] = None
+            continue
+        for end in reversed(gathering.ends):
+            if end == source:
+                resolved[source] = None
+            else:
+                waiting.append(end)
+    return tuple(resolved)

@@ -1,6 +1,6 @@
 """A workflow: a named, versioned, checked set of steps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property, reduce
 from operator import or_
@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import orjson
 from attrs import Factory, field, frozen
 
+from flux.definition import analysis
 from flux.definition.correlation import chosen, correlation_labels, whole_text
 from flux.definition.graph import descendants, followers_of, running_order, sources_of
 from flux.definition.nodes import Limit
+from flux.definition.policy import Duration
 from flux.definition.step import StepDefinition, StepDescriptor, step_of
 from flux.definition.typed import (
     is_typed,
@@ -155,6 +157,12 @@ class WorkflowDefinition:
                 found[rescue.step] = (*found.get(rescue.step, ()), step.name)
         return found
 
+    @cached_property
+    def asks_first(self) -> bool:
+        """Whether a function of the user is asked before the first save."""
+        entries = (step for step in self.steps if not self.sources[step.name])
+        return any(step.when or step.branch or step.each for step in entries)
+
     def are_beside(self, first: str, second: str) -> bool:
         """Whether neither step, or item, comes before the other in the graph."""
         one, other = self.place(first), self.place(second)
@@ -172,8 +180,38 @@ class WorkflowDefinition:
         return frozenset(step.name for place, step in enumerate(self.order) if before >> place & 1)
 
     def sees_all(self, name: str) -> bool:
-        """Whether every other step comes before or after the step in the graph."""
+        """Whether every other step, or item, comes before or after the step in the graph."""
         return name in self._unbranched
+
+    def levels(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the steps, each as early as what comes before it allows.
+
+        No two steps of a level come before each other. Fallbacks and handlers come after the steps
+        that they are for.
+        """
+        return analysis.levels(self.order)
+
+    def critical_path(
+        self, durations: Mapping[str, Duration] | Iterable[analysis.Measured]
+    ) -> analysis.CriticalPath:
+        """The steps, one after the other, that take the longest, and how long that is.
+
+        `durations` gives seconds (or a `timedelta`) by step, or is the history of an instance: then
+        they are measured, from the beginning of a step to its end, retries and waits included.
+        Steps without a duration take no part. `UnknownStepError` for a name that is no step.
+        """
+        given = durations if isinstance(durations, Mapping) else analysis.durations_in(durations)
+        for name in given:
+            if name not in self._places:
+                raise UnknownStepError(name, self.name, self._places)
+        return analysis.critical_path(self.order, given)
+
+    def orphans(self) -> Mapping[str, str]:
+        """By step that stands alone, or that can be seen never to run, why; empty if all is well.
+
+        They are no errors: a step alone runs when the instance starts.
+        """
+        return analysis.orphans(self.order)
 
     @cached_property
     def shape_text(self) -> bytes:

@@ -35,7 +35,7 @@ Function = Callable[[Any], Any]
 class Attempted:
     """How a call went: with `value` and `changes`, or with `ended` and `error`.
 
-    `waiting` is set if the value is a wait.
+    `waiting` is set if the value is a wait, `cached` if the result came from a cache.
     """
 
     started_at: datetime
@@ -45,6 +45,7 @@ class Attempted:
     changes: DataChanges = Factory(DataChanges)
     ended: AttemptEnd | None = None
     error: BaseException | None = None
+    cached: bool = False
 
 
 class Attempts:

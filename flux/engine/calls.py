@@ -8,17 +8,19 @@ import orjson
 from attrs import frozen
 
 from flux import events
+from flux.definition.nodes import Cache
 from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition, step_of
-from flux.engine import outcome, plan
-from flux.engine.attempt import Attempted
+from flux.engine import caching, outcome, plan
+from flux.engine.attempt import Attempted, goes_through
 from flux.engine.children import Children
 from flux.engine.context import CompensationContext, WorkflowContext
-from flux.engine.items import Items
+from flux.engine.items import ItemList
 from flux.engine.merging import data_before
+from flux.engine.outcome import Answer, NotDone
 from flux.engine.services import Services
 from flux.engine.watching import Watcher
-from flux.errors import BatchResultError
+from flux.errors import BatchResultError, HandlerCancelledError
 from flux.events import AttemptEnd, Event
 from flux.state.execution import Execution, idempotency_key
 from flux.state.instance import Instance
@@ -52,6 +54,7 @@ class Calls:
         self._watcher = watcher
         self._tell = tell
         self._children = children
+        self._lists: dict[tuple[str, int], ItemList] = {}
         self._data_of_map: dict[str, dict[str, orjson.Fragment]] = {}
 
     async def make(self, action: plan.Run | plan.Verify | plan.Undo) -> Called:
@@ -85,7 +88,10 @@ class Calls:
         else:
             self._watcher.begins(ctx)
             try:
-                attempted = await self._call(step, function, ctx, timeout)
+                if step.cache is None:
+                    attempted = await self._call(step, function, ctx, timeout)
+                else:
+                    attempted = await self._call_unless_kept(step, step.cache, ctx)
             finally:
                 self._watcher.ends(ctx)
         return Called(action, ctx, attempted)
@@ -100,9 +106,10 @@ class Calls:
         """What happened by the call."""
         action, attempted, at = called.action, called.attempted, self._now()
         step, execution = action.step, action.execution
+        if not isinstance(action, plan.Undo):
+            attempted = self._checked(step, attempted)
         match action:
             case plan.Run():
-                attempted = self._checked(step, attempted)
                 return (
                     outcome.after_attempt(
                         step,
@@ -158,22 +165,23 @@ class Calls:
             clock=self._services.clock,
             shared=self._services.shared,
             attempt=outcome.next_compensation(execution),
-            items=self._items_then(step, execution),
+            items=self._items_then(execution),
         )
 
-    def _items(self, step: StepDefinition) -> Items | None:
+    def _items(self, step: StepDefinition) -> ItemList | None:
         name = step_of(step.name)
-        return None if name == step.name else self._plan.items(name, self._instance)
+        return None if name == step.name else self._plan.items(name, self._instance).list
 
-    def _items_then(self, step: StepDefinition, execution: Execution) -> Items | None:
+    def _items_then(self, execution: Execution) -> ItemList | None:
         """What the map ran over when it made this execution, which a restart may have replaced."""
         name = step_of(execution.step)
         if name == execution.step:
             return None
-        maps = (e for e in self._instance.executions.values() if e.step == name and e.items)
-        then = max(maps, key=lambda one: (one.run == execution.run, not one.replaced))
-        assert then.items is not None
-        return Items(self._plan.definition.step(name), then.items)
+        if (name, execution.run) not in self._lists:
+            expanded = (e for e in self._instance.executions.values() if e.step == name and e.items)
+            then = max(expanded, key=lambda one: (one.run == execution.run, not one.replaced))
+            self._lists[name, execution.run] = ItemList(then)
+        return self._lists[name, execution.run]
 
     async def _call(
         self,
@@ -187,14 +195,39 @@ class Calls:
             limit = None  # it has the limits of its own steps
         return await self._services.attempts.run(step, function, ctx, limit)
 
+    async def _call_unless_kept(
+        self, step: StepDefinition, cache: Cache, ctx: WorkflowContext
+    ) -> Attempted:
+        started_at = self._now()
+        try:
+            made_of = self._instance.origin.input
+            if cache.key is not None:
+                answer = await self.ask(step, cache.key, "the key of the cache of step")
+                made_of = caching.key_text(answer, "cache.key")
+            key = caching.key_of(self._plan.definition, step, made_of)
+        except BaseException as error:
+            if goes_through(error):
+                raise
+            was_cancelled = isinstance(error, HandlerCancelledError)
+            ended = AttemptEnd.CANCELLED if was_cancelled else AttemptEnd.FAILED
+            return Attempted(started_at=started_at, ended=ended, error=error)
+        kept = await caching.kept(self._services, key, started_at=started_at)
+        if kept is not None:
+            return kept
+        attempted = await self._call(step, step.handler, ctx, step.timeout)
+        await caching.keep(self._services, key, attempted, ttl=cache.ttl)
+        return attempted
+
     def _checked(self, step: StepDefinition, attempted: Attempted) -> Attempted:
         """How the call went; that of a batch has to return one result for each item."""
         items = self._items(step)
-        if items is None or items.each.batch_size is None or attempted.ended is not None:
+        if items is None or not items.is_batched or attempted.ended is not None:
             return attempted
         size, found = len(items.of(step.name)[1]), attempted.value
+        if isinstance(found, Answer):
+            found = found.output
         is_list = isinstance(found, list | tuple) and len(found) == size
-        if found is None or attempted.waiting is not None or is_list:
+        if found is None or is_list or isinstance(found, NotDone):
             return attempted
         error = BatchResultError(step.name, size, found)
         refused = AttemptEnd.REFUSED

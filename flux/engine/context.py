@@ -11,7 +11,7 @@ from flux.clock import Clock
 from flux.definition.step import step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.data import LazyData, changed, text_of
-from flux.engine.items import Items
+from flux.engine.items import ItemList
 from flux.engine.shared import SharedStorage
 from flux.errors import StepNotCompletedError, StoredError
 from flux.events import DataChanges
@@ -39,7 +39,7 @@ class WorkflowContext:
         attempt: int,
         key: str,
         data: Mapping[str, orjson.Fragment],
-        items: Items | None = None,
+        items: ItemList | None = None,
     ) -> None:
         self.step = step
         """The name of the step."""
@@ -149,16 +149,21 @@ class WorkflowContext:
     @property
     def item(self) -> Any:
         """The item that this call is for, in a map without `batch_size`; a copy."""
-        return deepcopy(self._of_map()[1])
+        return deepcopy(self._of_map(batch=False)[1])
 
     @property
     def items(self) -> Any:
         """The items of the batch that this call is for, in a map with `batch_size`; a copy."""
-        return deepcopy(self._of_map()[1])
+        return deepcopy(self._of_map(batch=True)[1])
 
-    def _of_map(self) -> tuple[int, Any]:
+    def _of_map(self, *, batch: bool | None = None) -> tuple[int, Any]:
         if self._items is None:
             raise AttributeError(f"step {self.step!r} is no map: its context has no item")
+        if batch is not None and batch is not self._items.is_batched:
+            there = (
+                "items, those of a batch" if self._items.is_batched else "item, it has no batches"
+            )
+            raise AttributeError(f"map {self.step!r}: its context has {there}")
         return self._items.of(self.step)
 
     def now(self) -> datetime:
@@ -218,7 +223,7 @@ class CompensationContext(WorkflowContext):
         clock: Clock,
         shared: SharedStorage,
         attempt: int,
-        items: Items | None = None,
+        items: ItemList | None = None,
     ) -> None:
         self.step_key = idempotency_key(instance.id, execution.step, execution.generation)
         """The key that the step ran with."""

@@ -6,6 +6,7 @@ import orjson
 from attrs import frozen
 
 from flux.definition.registry import Registry
+from flux.definition.step import step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import DefinitionChangedError
 from flux.state.instance import Instance
@@ -85,7 +86,7 @@ class _Step:
 def _not_undone(
     definition: WorkflowDefinition, was: Mapping[str, _Step], owed: Iterable[str]
 ) -> Iterator[str]:
-    for name in dict.fromkeys(owed):
+    for name in dict.fromkeys(map(step_of, owed)):
         had_one = was[name].has_compensator if name in was else False
         if had_one is False:
             continue

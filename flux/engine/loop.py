@@ -34,7 +34,7 @@ from flux.errors import (
     UniqueKeyTakenError,
     UnseenSignalsError,
 )
-from flux.events import AttemptEnd, Event, Received
+from flux.events import AttemptEnd, DataChanges, Event, Received
 from flux.state.execution import Execution
 from flux.state.instance import Head, Instance
 from flux.state.status import Cancelling, Direction, Outcome, StepStatus, WorkflowStatus
@@ -51,7 +51,7 @@ _BAD_ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
 }
 
 
-_WRITES = (events.StepCompleted, events.StepSuspended)
+_WRITES = (events.StepCompleted, events.StepSuspended, events.StepReplayed)
 
 _NONE: Any = object()
 
@@ -412,7 +412,7 @@ class Driver:
             if self._stalled:
                 raise _StoppedError
             return
-        if action.until is None:
+        if action.until is None or self._services.stopping.is_set():
             await self.watcher.told.wait()
         else:
             await self._services.sleep(
@@ -458,26 +458,24 @@ class Driver:
         if isinstance(error, EngineClosedError) and self._services.stopping.is_set():
             self._stalled.add(name)
             return
-        went_forward = not self._is_turning
         for event in self._calls.after(called):
             self._apply(event)
-        self._cancel_beside(called.action.step, failed=went_forward)
 
-    def _cancel_beside(self, step: StepDefinition, *, failed: bool) -> None:
-        """Cancel those that run beside a step that has failed, where that was asked for."""
-        execution = self.instance.current.get(step.name)
-        if not failed or execution is None or execution.status is not StepStatus.FAILED:
-            return
-        map_name = step_of(step.name)
-        if execution.handled_by == map_name:
-            each = self.definition.step(map_name).each
-            if each is not None and each.on_item_failure == "cancel":
-                self.watcher.stop(lambda name: step_of(name) == map_name)
-        elif execution.handled_by is None and self.definition.fail_fast:
+    def _cancel_beside(self, failed: events.StepFailed | events.DataConflictFound) -> None:
+        """Cancel those that run beside what has failed, where that was asked for."""
+        if self.definition.fail_fast:
             self.watcher.stop(lambda name: True)
-        elif execution.handled_by is None and step.group is not None and step.group.fail_fast:
-            group = step.group
-            self.watcher.stop(lambda name: self.definition.step(name).group is group)
+        elif isinstance(failed, events.StepFailed) and failed.step in self.definition:
+            group = self.definition.step(failed.step).group
+            if group is not None and group.fail_fast:
+                self.watcher.stop(lambda name: self.definition.step(name).group is group)
+
+    def _cancel_items(self, failed: events.StepFailed) -> None:
+        """Cancel the other items of a map one of which has failed, if that was asked for."""
+        name = step_of(failed.step)
+        each = self.definition.step(name).each if failed.handled_by == name else None
+        if each is not None and each.on_item_failure == "cancel":
+            self.watcher.stop(lambda other: step_of(other) == name)
 
     async def _is_called_off(self, action: plan.Action) -> bool:
         """Wait out the back-off, if there is one; whether something else is to be done instead.
@@ -488,7 +486,7 @@ class Driver:
             if self._journal.is_stale:
                 self.watcher.told.clear()
                 await self._journal.read_inbox()
-            if self.instance.inbox and waiting.first_request(self.instance) is not None:
+            if self.instance.inbox and self._is_answered(action):
                 return True
             if self._has_deadline and plan.is_late(self.instance, self._time_to_decide()):
                 return True
@@ -499,6 +497,15 @@ class Driver:
             elif await self._journal.ensure_lease():
                 return False
         return True
+
+    def _is_answered(self, action: plan.Action) -> bool:
+        """Whether a signal asks for something else; in a pause, beside waits, it may be theirs."""
+        if waiting.first_request(self.instance) is not None:
+            return True
+        open_waits = (e.waiting for e in self.instance.current.values() if e.waiting is not None)
+        return isinstance(action, plan.Pause) and any(
+            waiting.arrived(self.instance, wait) is not None for wait in open_waits
+        )
 
     def _keep_answer(self, action: plan.Action) -> None:
         """Keep a predicate's yes that was saved with an intent which will be taken back."""
@@ -518,11 +525,21 @@ class Driver:
 
     def _apply(self, event: Event) -> None:
         if type(event) is events.StepFailed:
-            event = self._handled(event)
+            self._apply_failure(event)
         elif isinstance(event, _WRITES) and not self.definition.is_sequence:
             self._apply_write(event)
-            return
+        else:
+            self._journal.apply(event)
+
+    def _apply_failure(self, event: events.StepFailed) -> None:
+        """Let a step fail, see what handles that, and stop what is not to go on beside it."""
+        event = self._handled(event)
+        went_back = self.instance.head.direction is Direction.BACK
         self._journal.apply(event)
+        if event.handled_by is not None:
+            self._cancel_items(event)
+        elif not went_back:
+            self._cancel_beside(event)
 
     def _handled(self, event: events.StepFailed) -> events.StepFailed:
         """The failure with what runs now instead; nothing does once the instance turns back."""
@@ -531,18 +548,31 @@ class Driver:
         handler = outcome.handler_of(self.definition.step(event.step), event)
         return event if handler is None else evolve(event, handled_by=handler)
 
-    def _apply_write(self, event: events.StepCompleted | events.StepSuspended) -> None:
+    def _apply_write(
+        self, event: events.StepCompleted | events.StepSuspended | events.StepReplayed
+    ) -> None:
         """Let a step beside others write, and see whether they wrote the same."""
         if self._writers is None:
             self._writers = Writers(self.definition, self.instance)
+        changes = self._changes_of(event)
         try:
-            merged = self._writers.add(event.step, event.changes)
+            merged = None if changes is None else self._writers.add(event.step, changes)
         except DataConflictError as conflict:
             self._journal.apply(event)
-            error = StoredError.of(conflict)
-            self._journal.apply(events.DataConflictFound(at=event.at, error=error))
+            found = events.DataConflictFound(at=event.at, error=StoredError.of(conflict))
+            went_back = self.instance.head.direction is Direction.BACK
+            self._journal.apply(found)
+            if not went_back:
+                self._cancel_beside(found)
             return
         self._journal.apply(event if merged is None else evolve(event, merged=merged))
+
+    def _changes_of(
+        self, event: events.StepCompleted | events.StepSuspended | events.StepReplayed
+    ) -> DataChanges | None:
+        if isinstance(event, events.StepReplayed):
+            return self.instance.executions[event.number].changes
+        return event.changes
 
     def _now(self) -> datetime:
         return self._services.clock.now()

@@ -79,6 +79,7 @@ def after_attempt(
             attempt=attempt,
             output=attempted.output,
             changes=attempted.changes,
+            cached=attempted.cached,
         )
     assert attempted.error is not None
     failed = 0 if execution is None else execution.failures
@@ -163,6 +164,8 @@ def after_choice(step: StepDefinition, value: object, *, at: datetime) -> Event:
     """What a branch comes to whose selector returned `value`; its output is the case's key."""
     branch = step.branch
     assert branch is not None
+    if all(isinstance(key, bool) for key in branch.cases):
+        value = bool(value)  # a predicate
     chosen = next((key for key in branch.cases if key == value), None)
     if chosen is None and branch.default is None:
         error = StoredError.of(NoCaseError(step.name, value, branch.cases))
@@ -179,10 +182,14 @@ def after_choice(step: StepDefinition, value: object, *, at: datetime) -> Event:
 
 def after_expansion(step: StepDefinition, value: object, *, at: datetime) -> Event:
     """What a map comes to that is to run over `value`."""
+    assert step.each is not None
     try:
         if not isinstance(value, list | tuple):
             raise NotAListError(step.name, value)
-        return events.MapExpanded(at=at, step=step.name, items=json_text(list(value), "items"))
+        items = json_text(list(value), "items")
+        return events.MapExpanded(
+            at=at, step=step.name, items=items, batch_size=step.each.batch_size
+        )
     except (NotAListError, NotJSONError) as error:
         return events.StepFailed(at=at, step=step.name, error=StoredError.of(error))
 

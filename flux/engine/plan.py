@@ -13,7 +13,7 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.engine import waiting
 from flux.engine.compensation import compensator_of, owed
 from flux.engine.frontier import Frontier
-from flux.engine.items import Items, first_failed
+from flux.engine.items import ItemList, Items, first_failed, open_items
 from flux.events import Received
 from flux.state.execution import Execution
 from flux.state.instance import Instance
@@ -113,7 +113,7 @@ class Close:
 
 @frozen
 class Pause:
-    """Wait for the next attempt, without an intent."""
+    """Wait for the next attempt, or for what else comes first, without an intent."""
 
     until: datetime
 
@@ -245,6 +245,7 @@ class Plan:
         self._max_parallel = max_parallel
         self._frontier = Frontier(definition)
         self._maps: dict[str, Items] = {}
+        self._before: dict[str, ItemList | None] = {}
         self._owed: list[int] | None = None
 
     def decide(
@@ -280,10 +281,8 @@ class Plan:
         """The items of the map of this name, which were expanded."""
         known = self._maps.get(step)
         if known is None:
-            expanded = instance.current[step].items
-            assert expanded is not None
-            declared = self.definition.step(step)
-            known = self._maps[step] = Items(declared, expanded, self._max_parallel)
+            known = Items(self.definition.step(step), instance, self._max_parallel)
+            self._maps[step] = known
         return known
 
     def reached(self, instance: Instance, step: StepDefinition) -> Action:
@@ -306,13 +305,14 @@ class Plan:
         name = step_of(step.name)
         if past is None or name == step.name:
             return past
-        items = self.items(name, instance)
-        earlier = instance.past.get(name)
-        if earlier is None or earlier.items is None:
-            return None
-        index, value = items.of(step.name)
-        then = Items(items.step, earlier.items)
-        return past if index < then.count and then.of(step.name)[1] == value else None
+        if name not in self._before:
+            earlier = instance.past.get(name)
+            known = earlier is not None and earlier.items is not None
+            self._before[name] = ItemList(earlier) if earlier is not None and known else None
+        then = self._before[name]
+        index, value = self.items(name, instance).list.of(step.name)
+        same = then is not None and index < then.count and then.of(step.name)[1] == value
+        return past if same else None
 
     def _forward(self, instance: Instance, step: StepDefinition, now: datetime) -> Action:
         execution = instance.current.get(step.name)
@@ -341,17 +341,18 @@ class Plan:
         """What happens next where several steps are open: the first that need not wait."""
         until: datetime | None = None
         stands: list[Action] = []
-        for step in self._open(instance, steps, busy):
+        for step in self._open(instance, steps, now, busy):
             if not isinstance(step, StepDefinition):
-                return step
-            if step.name in busy:
+                action = step
+            elif step.name in busy:
                 continue
-            action = self._forward(instance, step, now)
+            else:
+                action = self._forward(instance, step, now)
             if isinstance(action, Pause | Finish | FailAgain):
                 stands.append(action)
                 until = until if isinstance(action, FailAgain) else _earlier(until, action.until)
-            elif not isinstance(action, Run | Verify) or self._has_room(
-                instance, step, steps, busy
+            elif not isinstance(action, _BEGIN) or self._has_room(
+                instance, action.step, steps, busy
             ):
                 return action
         if busy:
@@ -363,7 +364,11 @@ class Plan:
         return next(again, rest)
 
     def _open(
-        self, instance: Instance, steps: Sequence[StepDefinition], busy: Collection[str]
+        self,
+        instance: Instance,
+        steps: Sequence[StepDefinition],
+        now: datetime,
+        busy: Collection[str],
     ) -> Iterator[StepDefinition | Action]:
         """The steps, with the items of a map in its place; or what happens to a map at once."""
         for step in steps:
@@ -375,17 +380,18 @@ class Plan:
                 yield step
                 continue
             items = self.items(step.name, instance)
-            under_way = items.under_way(instance)
+            under_way = items.under_way(instance, now)
             if items.has_failed:
-                begun = tuple(name for name in under_way if name in instance.current)
                 if not any(name in busy for name in under_way):
                     failed = first_failed(step, instance)
                     assert failed is not None
-                    yield FailMap(step, failed, begun)
-            elif not under_way:
-                yield Gather(step, execution, items.output(instance))
+                    yield FailMap(step, failed, tuple(open_items(step, instance)))
+            elif items.is_over:
+                yield Gather(step, execution, items.list.output(instance))
             else:
                 yield from (items.step_of_item(name) for name in under_way if name not in busy)
+                if items.waiting:
+                    yield Finish(WorkflowStatus.SUSPENDED, items.until)
 
     def _has_room(
         self,
@@ -485,6 +491,9 @@ def deadline_of(instance: Instance) -> datetime | None:
 def _earlier(first: datetime | None, second: datetime | None) -> datetime | None:
     return min((time for time in (first, second) if time is not None), default=None)
 
+
+_BEGIN = (Ask, Run, Verify, Reopen, Expand)
+"""What takes a place beside others, or leads to it."""
 
 ACTS = (Run, Verify, Undo, Pause, Together)
 """What the driver saves, and then does."""

@@ -130,7 +130,7 @@ class Running:
             await self._saved(known)
             return Begun(is_new=False, driver=known)
         # A predicate before the first save is not asked again for an instance that exists.
-        if definition.order[0].when and not is_own_id:
+        if definition.asks_first and not is_own_id:
             if await self._exists(instance.id):
                 return Begun(is_new=False)
             known = self._drivers.driving(instance.id)

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 from flux import events
+from flux.definition.step import step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import waiting
 from flux.engine.compensation import failed
+from flux.engine.frontier import Frontier
 from flux.errors import (
+    DataConflictError,
     InstanceCancelledError,
     InvalidTransitionError,
     StepCompensatedError,
@@ -56,6 +59,10 @@ def resumed(definition: WorkflowDefinition, instance: Instance, at: datetime) ->
     if status is not WorkflowStatus.FAILED:
         return []
     steps = _failed_steps(instance)
+    error = instance.head.error
+    if not steps and error is not None and error.type == DataConflictError.__name__:
+        fits = "restart() from one of the steps that wrote different values"
+        raise InvalidTransitionError(instance.id, f"{status} by a conflict", "resume", fits)
     doubtful = [
         step
         for step in steps
@@ -112,7 +119,7 @@ def step_retried(step: str) -> Decision:
         if step not in failed_steps:
             why = f"it has not failed; failed: {', '.join(failed_steps)}"
             raise StepNotCompletedError(step, why)
-        return [events.StepsRetried(at=at, steps=(step,))]
+        return [events.StepsRetried(at=at, steps=_retried_with(instance, step))]
 
     return decide
 
@@ -126,10 +133,15 @@ def restarted(from_step: str) -> Decision:
         in_rollback = status is WorkflowStatus.PARKED and instance.head.direction is Direction.BACK
         if not status.is_rest or status is WorkflowStatus.ROLLBACK_FAILED or in_rollback:
             raise refused(instance.id, status, "restart")
+        if step_of(from_step) != from_step:
+            fits = f"restart(id, {step_of(from_step)!r}) runs the whole map again"
+            raise InvalidTransitionError(instance.id, status, f"restart from {from_step!r}", fits)
         _refuse_unfinished_before(definition, instance, from_step)
         again = definition.from_step_on(from_step) | _also_again(definition, instance)
         replaced = tuple(
-            execution.number for step, execution in instance.current.items() if step in again
+            execution.number
+            for step, execution in instance.current.items()
+            if step_of(step) in again
         )
         return [events.InstanceRestarted(at=at, from_step=from_step, replaced=replaced)]
 
@@ -164,7 +176,8 @@ def compensation_skipped(step: str, reason: str) -> Decision:
             raise refused(instance.id, instance.head.status, "skip_compensation")
         execution = failed(instance)
         assert execution is not None
-        if execution.step != definition.step(step).name:
+        definition.place(step)
+        if execution.step != step:
             fits = f"the compensation that failed is that of {execution.step!r}"
             verb = f"skip_compensation of {step!r}"
             raise InvalidTransitionError(instance.id, instance.head.status, verb, fits)
@@ -176,7 +189,18 @@ def compensation_skipped(step: str, reason: str) -> Decision:
 
 
 def _failed_steps(instance: Instance) -> tuple[str, ...]:
-    return tuple(e.step for e in instance.history() if e.status is StepStatus.FAILED)
+    """The steps whose failure nothing has handled, and the items that let their map fail."""
+    failed = [e for e in instance.history() if e.status is StepStatus.FAILED]
+    unhandled = {e.step for e in failed if e.handled_by is None}
+    return tuple(e.step for e in failed if (e.handled_by or e.step) in unhandled)
+
+
+def _retried_with(instance: Instance, step: str) -> tuple[str, ...]:
+    """The step, and what failed only because it did; a map with its items, an item with its map."""
+    failed_steps = _failed_steps(instance)
+    closed = (name for name in failed_steps if instance.current[name].closed)
+    of_map = (name for name in failed_steps if instance.current[name].handled_by == step)
+    return tuple(dict.fromkeys((step, step_of(step), *of_map, *closed)))
 
 
 def _refuse_unfinished_before(
@@ -185,13 +209,16 @@ def _refuse_unfinished_before(
     """Refuse a restart from after a step that was undone, or that never got a result."""
     before = definition.before_step(from_step)
     ordered = [step.name for step in definition.order if step.name in before]
+    frontier = Frontier(definition)
+    frontier.advance(instance)
     for name in ordered:
         known = instance.current.get(name)
         if known is not None and known.is_compensated:
             raise StepCompensatedError(instance.id, from_step, name)
     for name in ordered:
         known = instance.current.get(name)
-        if known is None or not known.is_settled:
+        never_ran = known is None and frontier.is_settled(name)
+        if not never_ran and (known is None or not known.is_settled):
             why = f"it comes before {from_step!r}; restart from it or from a step before it"
             raise StepNotCompletedError(name, why)
 
@@ -203,4 +230,4 @@ def _also_again(definition: WorkflowDefinition, instance: Instance) -> frozenset
         for execution in instance.current.values()
         if execution.is_compensated or not execution.is_settled
     )
-    return frozenset().union(*(definition.from_step_on(step) for step in open_steps))
+    return frozenset().union(*(definition.from_step_on(step_of(step)) for step in open_steps))

@@ -15,6 +15,9 @@ CANCEL = f"{RESERVED}cancel"
 PAUSE = f"{RESERVED}pause"
 """Requests to whoever drives an instance go through its inbox, under names that no user has."""
 
+TURN = f"{RESERVED}turn"
+"""Tells an instance that waits for its turn to look whether it has come."""
+
 REQUESTS = (CANCEL, PAUSE)
 
 
@@ -52,6 +55,11 @@ def received(signals: Sequence[StoredSignal]) -> list[Received]:
 def first_request(instance: Instance) -> Received | None:
     """The first request in the inbox that was not heeded yet."""
     return next((r for r in instance.inbox.values() if r.name in REQUESTS), None)
+
+
+def calls(instance: Instance) -> tuple[int, ...]:
+    """The numbers of the signals in the inbox that tell it to look for its turn."""
+    return tuple(r.number for r in instance.inbox.values() if r.name == TURN)
 
 
 def cancel_asked_for(instance: Instance) -> bool | None:

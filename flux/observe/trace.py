@@ -22,10 +22,15 @@ The types of the original are marked `*`, the others are ours in its style.
     workflow:rollback_failed   RollbackFailed            rollback_failed
     workflow:rollback_retry    RollbackRetried           rolling_back
     workflow:restart           InstanceRestarted         running         from_step
+    workflow:rollback_requested RollbackRequested        rolling_back    error
+    workflow:steps_closed      StepsClosed                               error
+    workflow:conflict          DataConflictFound                         error
     workflow:retry             StepsRetried              running         steps, verify
   * step:start                 StepStarted               running         retries
     step:reached               StepReached               pending
   * step:skipped               StepSkipped               skipped
+    step:left_out              StepLeftOut               skipped
+    step:expanded              MapExpanded               running         items
     step:replayed              StepReplayed              completed
     step:reopened              StepReopened              running         verify
   * step:complete              StepCompleted             completed       attempt, changes, output
@@ -34,7 +39,7 @@ The types of the original are marked `*`, the others are ours in its style.
   * signal:received            SignalTaken               suspended       signal, payload, signal_id
     step:timeout               WaitTimedOut              suspended       signal
   * step:retry                 AttemptFailed             running         failure, retry_at, verify
-  * step:error                 StepFailed                failed          failure
+  * step:error                 StepFailed                failed          failure, handled_by
     step:verify_error          VerifyFailed              running         error, retry_at
     step:not_done              StepCleared               running
     step:compensate_start      CompensationStarted       compensating    retries

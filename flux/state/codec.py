@@ -10,7 +10,7 @@ from attrs import asdict, fields
 from flux.errors import StateFormatError, StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
 from flux.state.execution import Attempt, Compensation, Execution
-from flux.state.instance import Head, Origin, Parent
+from flux.state.instance import Head, Origin, Parent, Turn
 from flux.state.status import (
     Cancelling,
     CompensationStatus,
@@ -106,6 +106,8 @@ def encode_head(head: Head) -> bytes:
     if head.shape is not None:
         document["shape"] = orjson.Fragment(head.shape)
         document["version"] = head.version
+    if head.turn is not None:
+        document["turn"] = _turn_document(head.turn)
     return orjson.dumps(document)
 
 
@@ -127,7 +129,20 @@ def decode_head(text: bytes, *, status: str, **columns: Any) -> Head:
         inbox_seen=document.get("inbox_seen", 0),
         shape=orjson.dumps(document["shape"]) if "shape" in document else None,
         version=document.get("version"),
+        turn=_turn(document.get("turn")),
         **columns,
+    )
+
+
+def _turn_document(turn: Turn) -> Document:
+    return {"number": turn.number, "gates": turn.gates, "admitted": turn.admitted}
+
+
+def _turn(document: Document | None) -> Turn | None:
+    if document is None:
+        return None
+    return Turn(
+        number=document["number"], gates=tuple(document["gates"]), admitted=document["admitted"]
     )
 
 
@@ -212,9 +227,11 @@ _PLAIN = (
     "verifications",
     "finished",
     "folded",
+    "closed",
     "left_out",
     "handled_by",
     "cached",
+    "batch_size",
 )
 _USUAL = tuple(
     (name, getattr(fields(Execution), name).default)

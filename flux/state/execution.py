@@ -58,9 +58,10 @@ class Execution:
     be asked, `exhausted` that it fails if that says that the step has not acted. `waiting` is set
     while it is suspended, and stays if its wait failed.
 
-    `left_out` says that a branch chose another case, `handled_by` what runs since it failed,
-    `cached` that its result came from a cache. `items` is what a map runs over. `merged` is folded
-    instead of `changes` where the steps beside it are folded as well.
+    `closed` says that it failed because others did, `left_out` that a branch chose another case,
+    `handled_by` what runs since it failed, `cached` that its result came from a cache. `items` is
+    what a map runs over, one item or `batch_size` of them at a time. `merged` is folded instead of
+    `changes` where the steps beside it are folded as well.
     """
 
     number: int
@@ -89,10 +90,12 @@ class Execution:
     error: StoredError | None = None
     failed_attempts: tuple[Attempt, ...] = ()
     compensation: Compensation | None = None
+    closed: bool = False
     left_out: bool = False
     handled_by: str | None = None
     cached: bool = False
     items: bytes | None = None
+    batch_size: int | None = None
     merged: DataChanges | None = None
 
     @property

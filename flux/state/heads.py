@@ -60,6 +60,7 @@ def ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
         inbox_seen=head.inbox_seen,
         shape=head.shape,
         version=head.version,
+        turn=head.turn,
     )
 
 

@@ -41,13 +41,27 @@ class Origin:
 
 
 @frozen(kw_only=True)
+class Turn:
+    """What the limits of its workflow say of an instance: whether it may begin.
+
+    `number` counts its turns: one that has ended and goes on needs another. `gates` are the keys of
+    the shared values in which it waits, or has its place.
+    """
+
+    number: int = 1
+    gates: tuple[str, ...] = ()
+    admitted: bool = False
+
+
+@frozen(kw_only=True)
 class Head:
     """What moves: one new head with every event that counts.
 
     `cancelling` is set once a cancel was heeded. `undated` says that a person let the instance go
     on, so that its deadline no longer counts. All signals up to `inbox_read` are consumed, those up
     to `inbox_seen` were there when the head was saved, and its driver knew of them. `shape`
-    and `version` are those of the workflow at hand if they are not the ones of the origin.
+    and `version` are those of the workflow at hand if they are not the ones of the origin. `turn`
+    is None if the instance was never held up to the limits of its workflow.
     """
 
     status: WorkflowStatus
@@ -65,6 +79,7 @@ class Head:
     inbox_seen: int = 0
     shape: bytes | None = None
     version: str | None = None
+    turn: Turn | None = None
 
 
 @frozen
@@ -133,9 +148,9 @@ class Instance:
         if self.seen > self.head.inbox_seen:
             self.head = evolve(self.head, inbox_seen=self.seen)
 
-    def read_without(self, number: int) -> int:
-        """Up to which number all signals are consumed once this one is."""
-        left = (known for known in self.inbox if known != number)
+    def read_without(self, *numbers: int) -> int:
+        """Up to which number all signals are consumed once these are."""
+        left = (known for known in self.inbox if known not in numbers)
         return min(left, default=self.seen + 1) - 1
 
     def accept(self, change: Change) -> None:

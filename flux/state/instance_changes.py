@@ -9,7 +9,7 @@ from flux import events
 from flux.errors import StoredError
 from flux.state.execution import Compensation, Execution
 from flux.state.heads import consuming, moved
-from flux.state.instance import Change, Instance
+from flux.state.instance import Change, Head, Instance, Turn
 from flux.state.status import (
     UNSETTLED,
     Cancelling,
@@ -64,6 +64,40 @@ def request_dropped(instance: Instance, event: events.RequestDropped) -> Change:
     return consuming(instance, instance.head, event.number, "nobody")
 
 
+def queued(instance: Instance, event: events.InstanceQueued) -> Change:
+    turn = Turn(number=_turn(instance), gates=event.gates)
+    head = evolve(instance.head, turn=turn, reason=event.reason, updated_at=event.at)
+    return _called(instance, head, event.calls)
+
+
+def admitted(instance: Instance, event: events.InstanceAdmitted) -> Change:
+    turn = Turn(number=_turn(instance), gates=event.gates, admitted=True)
+    head = evolve(instance.head, turn=turn, reason=None, updated_at=event.at)
+    return _called(instance, head, event.calls)
+
+
+def admission_failed(instance: Instance, event: events.AdmissionFailed) -> Change:
+    return _turned_back(instance, event, event.error)
+
+
+def _turn(instance: Instance) -> int:
+    return 1 if instance.head.turn is None else instance.head.turn.number
+
+
+def _called(instance: Instance, head: Head, calls: tuple[int, ...]) -> Change:
+    if not calls:
+        return Change(head)
+    read = evolve(head, inbox_read=instance.read_without(*calls))
+    return Change(read, consumed=dict.fromkeys(calls, "turn"))
+
+
+def _next_turn(head: Head) -> Turn | None:
+    """One that has ended has given its place back, and waits for another turn."""
+    if head.turn is None or not head.status.is_ended:
+        return head.turn
+    return Turn(number=head.turn.number + 1)
+
+
 def deadline_exceeded(instance: Instance, event: events.DeadlineExceeded) -> Change:
     return _turned_back(instance, event, event.error)
 
@@ -73,7 +107,9 @@ def definition_adopted(instance: Instance, event: events.DefinitionAdopted) -> C
 
 
 def _turned_back(
-    instance: Instance, event: events.CancelRequested | events.DeadlineExceeded, error: StoredError
+    instance: Instance,
+    event: events.CancelRequested | events.DeadlineExceeded | events.AdmissionFailed,
+    error: StoredError,
 ) -> Change:
     """Nothing forward follows: what was begun or waits has failed, the first cause is kept."""
     head = instance.head
@@ -120,6 +156,7 @@ def _closed(execution: Execution, at: datetime, error: StoredError) -> Execution
         retry_at=None,
         ended_at=at,
         error=error,
+        closed=True,
     )
 
 
@@ -149,6 +186,7 @@ def restarted(instance: Instance, event: events.InstanceRestarted) -> Change:
         reason=None,
         cancelling=None,
         undated=True,
+        turn=_next_turn(instance.head),
     )
     return Change(head, tuple(set_aside), refold=True)
 
@@ -172,6 +210,7 @@ def steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
             retry_at=None,
             ended_at=None,
             handled_by=None,
+            closed=False,
             **NOT_WAITING,
         )
         for step in event.steps
@@ -182,6 +221,7 @@ def steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
         recoveries=0,
         error=None,
         undated=True,
+        turn=_next_turn(instance.head),
     )
     return Change(head, tuple(retried), refold=True)
 

@@ -39,6 +39,7 @@ def completed(instance: Instance, event: events.StepCompleted) -> Change:
         folded=head.ticks,
         failed_attempts=() if known is None else known.failed_attempts,
         items=None if known is None else known.items,
+        batch_size=None if known is None else known.batch_size,
         merged=event.merged,
         cached=event.cached,
     )
@@ -110,14 +111,29 @@ def left_out(instance: Instance, event: events.StepLeftOut) -> Change:
 def map_expanded(instance: Instance, event: events.MapExpanded) -> Change:
     head = ticked(instance, event, recoveries=instance.head.recoveries)
     known = instance.current.get(event.step) or _new(instance, event, head)
-    return Change(head, (evolve(known, attempts=1, started_at=event.at, items=event.items),))
+    expanded = evolve(
+        known,
+        attempts=1,
+        started_at=event.at,
+        items=event.items,
+        batch_size=event.batch_size,
+    )
+    return Change(head, (expanded,))
 
 
 def replayed(instance: Instance, event: events.StepReplayed) -> Change:
     head = ticked(instance, event, recoveries=instance.head.recoveries)
     past = instance.executions[event.number]
-    replayed = evolve(past, replaced=False, run=head.run, place=head.ticks, folded=head.ticks)
-    return Change(head, (*_untried(instance, event.step), replayed), past.changes)
+    replayed = evolve(
+        past,
+        replaced=False,
+        run=head.run,
+        place=head.ticks,
+        folded=head.ticks,
+        merged=event.merged,
+    )
+    folded = event.merged or past.changes
+    return Change(head, (*_untried(instance, event.step), replayed), folded)
 
 
 def reopened(instance: Instance, event: events.StepReopened) -> Change:
@@ -136,6 +152,7 @@ def reopened(instance: Instance, event: events.StepReopened) -> Change:
         retry_at=None,
         ended_at=None,
         handled_by=None,
+        closed=False,
         **NOT_WAITING,
     )
     return Change(head, (*_untried(instance, event.step), reopened))

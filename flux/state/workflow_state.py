@@ -38,7 +38,7 @@ class StepExecution:
     `key` is the idempotency key it ran with. `run` is the run of the instance, raised by `restart`;
     `replaced` says that a restart set it aside. `left_out` says that a branch chose another case,
     `handled_by` which step ran since this one failed ("flux:continue": none, the others went on;
-    the name of a map: it failed with this item).
+    the name of a map: it failed with this item), `cached` that its result came from a cache.
     """
 
     name: str
@@ -62,6 +62,7 @@ class StepExecution:
     replaced: bool = False
     left_out: bool = False
     handled_by: str | None = None
+    cached: bool = False
 
     @property
     def compensated_at(self) -> datetime | None:
@@ -77,8 +78,8 @@ class WorkflowState:
 
     `data` is the fold of the history. `history` has one entry a step, in the order in which they
     were reached. `completed_at` is when the instance ended, however it did. `reason` says why it is
-    parked or paused, `deadline` by when it has to end. `parent_id` is the instance of which it is a
-    step.
+    parked or paused, or waits for its turn, `deadline` by when it has to end. `parent_id` is the
+    instance of which it is a step.
     """
 
     id: str
@@ -189,6 +190,7 @@ def step_execution(id: str, execution: Execution, *, undoing: bool = False) -> S
         replaced=execution.replaced,
         left_out=execution.left_out,
         handled_by=execution.handled_by,
+        cached=execution.cached,
     )
 
 

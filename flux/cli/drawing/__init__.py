@@ -1,0 +1,1 @@
+"""Workflows and instances as pictures: Mermaid, DOT, SVG and PNG."""
