@@ -45,6 +45,7 @@ FluxError
     ├── StorageURLError        ValueError     a URL that names no storage
     ├── StorageClosedError     RuntimeError   a storage that is not open
     ├── DriverMissingError     RuntimeError   the storage needs a package that is not installed
+    ├── ValuesMissingError     RuntimeError   the storage keeps no shared values
     ├── NotADatabaseError      ValueError     the file is something else
     ├── NotARedisError         ValueError     what answers there is something else
     ├── SchemaTooNewError      RuntimeError   written by a newer Flux
@@ -58,6 +59,7 @@ FluxError
     └── UniqueKeyTakenError    ValueError     a live instance holds the key
 """
 
+import builtins
 import re
 import traceback
 from collections.abc import Iterable
@@ -395,9 +397,10 @@ class BatchResultError(FluxError, TypeError):
 
     def __init__(self, batch: str, items: int, found: object) -> None:
         self.batch = batch
-        told = f"{len(found)} results" if isinstance(found, list) else type(found).__name__
+        is_list = isinstance(found, list | tuple)
+        told = f"a list of {len(found)}" if is_list else type(found).__name__  # type: ignore[arg-type]
         super().__init__(
-            f"{batch} has {items} items, its handler returned {told}; "
+            f"{batch} has {items} item{'s' * (items != 1)}, its handler returned {told}; "
             "return a list of as many results, or None"
         )
 
@@ -538,6 +541,18 @@ class NotARedisError(StorageError, ValueError):
         super().__init__(f"{storage} is no Redis ({why}); check host, port and TLS")
 
 
+class ValuesMissingError(StorageError, RuntimeError):
+    """A workflow with caches or limits on a storage that keeps no shared values."""
+
+    def __init__(self, workflow: str, storage: str, needed_for: Iterable[str]) -> None:
+        self.workflow = workflow
+        self.needed_for = tuple(needed_for)
+        super().__init__(
+            f"workflow {workflow!r} needs shared values for {listing(self.needed_for)}, and "
+            f"{storage} keeps none; use a storage with the methods of SharedValues"
+        )
+
+
 class SchemaTooNewError(StorageError, RuntimeError):
     """The database was written by a newer Flux; it was not changed."""
 
@@ -655,10 +670,17 @@ class StoredError:
     kind: ErrorKind | None = field(default=None, eq=False, repr=False)
 
     def is_one_of(self, kinds: tuple[ErrorKind, ...]) -> bool:
-        """Whether it is of one of these classes; by name alone if it was read from a storage."""
-        if self.kind is not None:
-            return issubclass(self.kind, kinds)
-        return any(kind.__name__ == self.type for kind in kinds)
+        """Whether it is of one of these classes.
+
+        Where it was read from a storage, the class is found by its name if Python or Flux has it;
+        one of a user's is then known by its own name alone, or as any `Exception`.
+        """
+        known = self.kind or getattr(builtins, self.type, None) or globals().get(self.type)
+        if isinstance(known, type) and issubclass(known, BaseException):
+            return issubclass(known, kinds)
+        return any(
+            kind in (Exception, BaseException) or kind.__name__ == self.type for kind in kinds
+        )
 
     @classmethod
     def of(cls, error: BaseException) -> "StoredError":

@@ -1,6 +1,7 @@
 """The options that several commands share: which storage, and which workflows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
@@ -16,7 +17,11 @@ class StorageFailedError(click.ClickException):
     exit_code = 2
 
 
-def _storage(context: click.Context, option: click.Parameter, url: str) -> WorkflowStorage:
+def _storage(
+    context: click.Context, option: click.Parameter, url: str | None
+) -> WorkflowStorage | None:
+    if url is None:  # where it need not be given
+        return None
     if url.startswith("memory:"):
         raise click.BadParameter("memory: is seen by no other process; give that of the app")
     try:
@@ -34,12 +39,26 @@ def _workflows(
         raise click.BadParameter(str(error)) from error
 
 
-storage_option = click.option(
-    "--storage",
-    required=True,
-    metavar="URL",
-    callback=_storage,
-    help="Where the instances are, such as sqlite:///orders.db or redis://localhost:6379/0.",
+def _apps(
+    context: click.Context, option: click.Parameter, names: Sequence[str]
+) -> Sequence[WorkflowDefinition]:
+    return [workflow for name in names for workflow in _workflows(context, option, name)]
+
+
+def _storage_option(*, required: bool) -> Callable[[Any], Any]:
+    return click.option(
+        "--storage",
+        required=required,
+        metavar="URL",
+        callback=_storage,
+        help="Where the instances are, such as sqlite:///orders.db or redis://localhost:6379/0.",
+    )
+
+
+storage_option = _storage_option(required=True)
+optional_storage_option = _storage_option(required=False)
+apps_argument = click.argument(
+    "workflows", metavar="[MODULE:NAME]...", nargs=-1, required=False, callback=_apps
 )
 app_option = click.option(
     "--app",

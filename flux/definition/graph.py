@@ -41,16 +41,18 @@ def sources_of(steps: Iterable[StepDefinition]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _with_stand_ins(names: Sequence[str], known: Mapping[str, StepDefinition]) -> Sequence[str]:
-    found: dict[str, None] = {}
-    waiting = list(reversed(names))
+def _with_stand_ins(names: Iterable[str], known: Mapping[str, StepDefinition]) -> Iterator[str]:
+    """The steps, each with the fallbacks that may stand in for it, and theirs."""
+    found: set[str] = set()
+    waiting = list(names)[::-1]
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found[name] = None
-            rescues = known[name].rescues if name in known else ()
-            waiting += (rescue.step for rescue in rescues if rescue.stands_in)
-    return tuple(found)
+        if name in found:
+            continue
+        found.add(name)
+        yield name
+        if name in known:
+            waiting += [rescue.step for rescue in known[name].rescues if rescue.stands_in]
 
 
 def running_order(steps: Sequence[StepDefinition]) -> tuple[StepDefinition, ...]:

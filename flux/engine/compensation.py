@@ -30,7 +30,9 @@ def compensator_of(definition: WorkflowDefinition, execution: Execution) -> Step
     if execution.step not in definition:
         return None
     step = definition.step(execution.step)
-    return None if step.compensate is None else step
+    # Of a map the items are undone, each alone.
+    is_map = step.each is not None and step.name == execution.step
+    return None if step.compensate is None or is_map else step
 
 
 def _urgency(execution: Execution) -> tuple[bool, datetime, int]:

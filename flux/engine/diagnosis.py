@@ -10,7 +10,7 @@ from attrs import frozen
 from flux.definition.correlation import correlation_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.compensation import owed
-from flux.engine.waiting import REQUESTS
+from flux.engine.waiting import REQUESTS, TURN
 from flux.errors import listing
 from flux.state.instance import Instance
 from flux.state.status import Direction, StepStatus, WorkflowStatus
@@ -87,7 +87,7 @@ def diagnosis(
         comes_next=unfit or _comes_next(instance, record, waits, definition),
         correlation=correlation_of(record.labels),
         waits_for=waits,
-        signals=tuple(_received(s) for s in signals if s.signal.name not in REQUESTS),
+        signals=tuple(_received(s) for s in signals if s.signal.name not in (*REQUESTS, TURN)),
         due_at=record.wake_at if record.lease_until is None else None,
         driven_until=record.lease_until,
         recoveries=instance.head.recoveries,
@@ -136,6 +136,8 @@ def _because(
         return "whoever drove it is gone"
     if head.status in (WorkflowStatus.PAUSED, WorkflowStatus.PARKED):
         return head.reason or "somebody paused it"
+    if head.turn is not None and not head.turn.admitted and head.reason is not None:
+        return f"it waits for its turn: {head.reason}"
     come = [one.signal for one in waits if one.signal in unread]
     if come:
         return f"the signal {come[0]!r} has come; it waits for an engine with room for it"

@@ -80,6 +80,7 @@ class Drivers:
         """Let a driver go, in a task of its own."""
         self.lose(driver.instance.id)
         driver.watcher.on_stuck = partial(self._replace, driver)
+        driver.call = self.call
         self._unfit.pop(driver.instance.id, None)
         self._told_unfit.discard(driver.instance.id)
         self._drivers[driver.instance.id] = driver
@@ -134,6 +135,12 @@ class Drivers:
         if driver is not None:
             driver.watcher.tell(is_sure=is_due)
         return driver is not None
+
+    def call(self, id: str) -> None:
+        """An instance that waits for its turn was told to look whether it has come."""
+        if not self.signal(id, is_due=False):
+            self.tell(id)
+        self.on_rest(0.0)
 
     def tell(self, id: str) -> None:
         """Something has changed in this instance; whoever watches it looks again."""

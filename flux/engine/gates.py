@@ -4,8 +4,7 @@ One shared value of the storage holds who is inside and who waits, in the order 
 asks, or leaves, changes it by compare and set; so all processes see the same gate.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
@@ -142,7 +141,7 @@ class Gate:
         if was_in and self.window is not None:
             self.inside.remove(who)
         ahead = self.waiting.index(who) if who in self.waiting else len(self.waiting)
-        if (was_in and self.window is None) or was_in or ahead < self._free:
+        if was_in or ahead < self._free:
             self._let_in(who, now)
             return Answer(is_in=True, to_call=self.to_call(now, again_after=lease))
         if who not in self.waiting:
@@ -227,12 +226,3 @@ class Gate:
             return ()
         self.checked_at = now
         return tuple(self.inside)
-
-
-def seconds(moment: datetime) -> float:
-    """A time as gates note it."""
-    return moment.timestamp()
-
-
-def ids(places: Iterable[Place]) -> list[str]:
-    return [place.id for place in places]

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from attrs import evolve
@@ -17,8 +18,10 @@ from flux.engine.attempt import goes_through
 from flux.engine.calls import Called, Calls
 from flux.engine.children import Children
 from flux.engine.crew import Crew
+from flux.engine.gates import Bound
 from flux.engine.journal import Journal, Terms
 from flux.engine.lease import HeldLease
+from flux.engine.limiting import Turns, Waits
 from flux.engine.merging import Writers
 from flux.engine.services import Services
 from flux.engine.watching import Watcher
@@ -101,8 +104,11 @@ class Driver:
         """Seconds, from the last save on, after which the instance is due again."""
         self.error: Exception | None = None
         self.first_save: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.call: Callable[[str], None] = lambda called: None
+        """Called with the id of an instance that was told that its turn may have come."""
         self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when the driver counts no more, although its handler may go on."""
+        self._is_new = revision == 0
         self._has_deadline = instance.deadline is not None
         self._before_end: Head | None = None
         self._services = services
@@ -129,12 +135,17 @@ class Driver:
         )
         self._children = children
         self._crew: Crew[Called | None] = Crew(self.watcher.told)
-        self._called_off = asyncio.Event()
-        """Set when what waits for its next attempt, beside others, is not to be called any more."""
-        self._stalled: set[str] = set()
+        self._stalled: dict[str, None] = {}
         self._writers: Writers | None = None
+        self._turns: Turns | None = None
+        if definition.limits or instance.head.turn is not None:
+            self._turns = Turns(
+                services, definition, instance, ask=self._calls.ask, call=self._tell_called
+            )
         for event in happened:
-            self._apply(event)
+            # Where there are limits, the instance starts when its turn has come.
+            if not definition.limits or not isinstance(event, events.InstanceStarted):
+                self._apply(event)
 
     @property
     def intent(self) -> tuple[str, ...]:
@@ -178,6 +189,8 @@ class Driver:
         self._journal.drop_lease()
 
     async def _drive(self) -> None:
+        if self._turns is not None and not await self._has_turn(self._turns):
+            return
         while True:
             action = await self._next()
             terms = self._terms(action)
@@ -185,14 +198,14 @@ class Driver:
                 await self._act(action)  # it only goes on to wait for what runs
                 continue
             try:
-                saved = await self._journal.save(terms)
+                saved = await self._save(terms)
             except UnseenSignalsError:
                 # It would have ended; but the signal may be a cancel, which was in time.
                 if self._before_end is not None:
                     self._journal.take_back(self._before_end)
                 continue
-            if not self.first_save.done():
-                self.first_save.set_result(saved)
+            if saved and self._turns is not None and isinstance(action, plan.Finish):
+                await self._turns.leave()
             if isinstance(action, plan.Finish) and terms.goes_on:
                 self.is_at_rest = True
                 await self._children.tell_parent(self.instance)
@@ -205,6 +218,58 @@ class Driver:
                 self.due_in = 0.0 if self._journal.is_stale else terms.wake
                 return
             await self._act(action)
+
+    async def _has_turn(self, turns: Turns) -> bool:
+        """Whether the limits let the instance go on; else it was saved, to wait for its turn."""
+        # It takes a place once others can see that it is there.
+        if self._is_new and not await self._save(Terms((), self._services.config.lease, None)):
+            return False
+        if self._journal.is_stale:
+            await self._journal.read_inbox()
+        if not turns.is_wanted or self._is_turning:
+            for number in turns.calls:
+                self._apply(events.RequestDropped(at=self._now(), number=number))
+            return True
+        bounds = await self._bounds(turns)
+        if bounds is None:
+            return True
+        waits = await turns.ask(bounds)
+        if waits is not None:
+            return await self._wait_for_turn(turns, waits)
+        self._apply(turns.admitted(bounds, self._now()))
+        if self.instance.head.status is WorkflowStatus.PENDING:
+            self._apply(events.InstanceStarted(at=self._now()))
+        return True
+
+    async def _bounds(self, turns: Turns) -> Sequence[Bound] | None:
+        """What holds the instance up; None, and it has failed, if that cannot be told."""
+        try:
+            return await turns.bounds()
+        except BaseException as error:
+            if goes_through(error):
+                raise
+            self._refuse_if_cancelled(error)
+            stored = StoredError.of(error)
+            self._apply(events.AdmissionFailed(at=self._now(), error=stored))
+            return None
+
+    async def _wait_for_turn(self, turns: Turns, waits: Waits) -> bool:
+        queued = turns.queued(waits, self._now())
+        if queued is not None:
+            self._apply(queued)
+        wake = min(waits.rest, self._seconds_to_deadline())
+        await self._save(Terms((), None, wake))
+        self.due_in = 0.0 if self._journal.is_stale else wake
+        return False
+
+    def _tell_called(self, called: str) -> None:
+        self.call(called)
+
+    async def _save(self, terms: Terms) -> bool:
+        saved = await self._journal.save(terms)
+        if not self.first_save.done():
+            self.first_save.set_result(saved)
+        return saved
 
     # Deciding
 
@@ -257,7 +322,8 @@ class Driver:
     def _busy(self, begin: Sequence[plan.Run | plan.Verify]) -> Collection[str]:
         if not begin and not self._stalled:
             return self._crew.names
-        return {*self._crew.names, *self._stalled, *(action.step.name for action in begin)}
+        begun = (action.step.name for action in begin)
+        return dict.fromkeys((*self._crew.names, *self._stalled, *begun)).keys()
 
     def _at_once(self, action: plan.Action) -> Iterator[Event]:
         """What an action comes to that nobody has to be called for."""
@@ -405,9 +471,11 @@ class Driver:
                 self._keep_answer(one)
             begin = ()
         for one in begin:
-            self._crew.begin(one.step.name, self._attempt(one))
+            self._crew.begin(one.step.name, partial(self._attempt, one))
         if self._is_turning:
-            self._called_off.set()
+            self._crew.call_off()
+        if self._crew.names and waiting.cancel_asked_for(self.instance) is not None:
+            self.watcher.hear()
         if not self._crew.names:
             if self._stalled:
                 raise _StoppedError
@@ -442,21 +510,30 @@ class Driver:
             return True
         return self._has_deadline and plan.is_late(instance, self._time_to_decide())
 
-    async def _attempt(self, action: plan.Run | plan.Verify) -> Called | None:
-        """One of several calls that are made beside each other; None if it was called off."""
-        while (pause := self._pause_before(action)) > 0:
-            await self._services.sleep(pause, or_until=self._called_off)
-            if self._called_off.is_set() or self._services.stopping.is_set():
-                return None
-            await self._journal.ensure_lease()
-        return await self._calls.make(action)
+    async def _attempt(
+        self, action: plan.Run | plan.Verify, called_off: asyncio.Event
+    ) -> Called | None:
+        """One of several calls that are made beside each other; None if it was called off.
+
+        Nothing is awaited between the last look, at the inbox and at the lease, and the call.
+        """
+        while True:
+            pause = self._pause_before(action)
+            if pause > 0:
+                await self._services.sleep(pause, or_until=called_off)
+                if self._services.stopping.is_set():
+                    return None
+            if called_off.is_set() or self._journal.is_stale or self._is_turning:
+                return None  # the driver reads the inbox, and begins it again if it still may
+            if pause <= 0 and await self._journal.ensure_lease():
+                return await self._calls.make(action)
 
     def _take_in(self, name: str, called: Called | None) -> None:
         if called is None:
             return
         error = called.attempted.error
         if isinstance(error, EngineClosedError) and self._services.stopping.is_set():
-            self._stalled.add(name)
+            self._stalled[name] = None
             return
         for event in self._calls.after(called):
             self._apply(event)
@@ -464,16 +541,22 @@ class Driver:
     def _cancel_beside(self, failed: events.StepFailed | events.DataConflictFound) -> None:
         """Cancel those that run beside what has failed, where that was asked for."""
         if self.definition.fail_fast:
-            self.watcher.stop(lambda name: True)
+            self._stop(lambda name: True)
         elif isinstance(failed, events.StepFailed) and failed.step in self.definition:
             group = self.definition.step(failed.step).group
             if group is not None and group.fail_fast:
-                self.watcher.stop(lambda name: self.definition.step(name).group is group)
+                self._stop(lambda name: self.definition.step(name).group is group)
+
+    def _stop(self, is_meant: Callable[[str], bool]) -> None:
+        self._crew.call_off(is_meant)
+        self.watcher.stop(is_meant)
 
     def _cancel_items(self, failed: events.StepFailed) -> None:
-        """Cancel the other items of a map one of which has failed, if that was asked for."""
+        """Begin no more of a map one of whose items has failed; cancel what runs, if asked to."""
         name = step_of(failed.step)
         each = self.definition.step(name).each if failed.handled_by == name else None
+        if each is not None:
+            self._crew.call_off(lambda other: step_of(other) == name)
         if each is not None and each.on_item_failure == "cancel":
             self.watcher.stop(lambda other: step_of(other) == name)
 

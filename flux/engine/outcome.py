@@ -347,6 +347,7 @@ def after_interruption(
     error = StoredError(
         type=OutcomeUnknownError.__name__,
         message=f"attempt {attempt} of step {name!r} was interrupted; whether it acted is unknown",
+        kind=OutcomeUnknownError,
     )
     if step is not None and at_most_once and step.verify is None and not called_off:
         return events.StepFailed(

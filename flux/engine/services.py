@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from flux.clock import Clock
 from flux.config import FluxConfig
@@ -53,6 +54,8 @@ class Services:
     logger: logging.Logger
     stopping: asyncio.Event
     """Set once the engine closes: drivers end at their next save."""
+    gate_locks: WeakValueDictionary[str, asyncio.Lock] = Factory(WeakValueDictionary)
+    """By shared value, whose turn it is in this engine to change a gate of limits."""
 
     async def sleep(self, seconds: float, *, or_until: asyncio.Event | None = None) -> None:
         """Sleep by the engine's clock, or until the engine closes, or until that happens."""

@@ -60,6 +60,10 @@ class Watcher:
         self.told.set()
         if not self._running:
             return  # the driver reads the inbox before it calls the next handler
+        self.hear()
+
+    def hear(self) -> None:
+        """See whether a cancel is there for the handlers that run."""
         self._unheard = True
         if not self._listening:
             self._listening = True

@@ -4,6 +4,9 @@ The types of the original are marked `*`, the others are ours in its style.
 
     type                       made from                 status          tells besides
   * workflow:start             InstanceStarted           running         input
+    workflow:queued            InstanceQueued                            reason
+    workflow:admitted          InstanceAdmitted
+    workflow:not_admitted      AdmissionFailed                           error
     workflow:recovered         InstanceRecovered
     workflow:parked            InstanceParked            parked          reason
     workflow:unparked          InstanceUnparked
@@ -33,7 +36,8 @@ The types of the original are marked `*`, the others are ours in its style.
     step:expanded              MapExpanded               running         items
     step:replayed              StepReplayed              completed
     step:reopened              StepReopened              running         verify
-  * step:complete              StepCompleted             completed       attempt, changes, output
+  * step:complete              StepCompleted             completed       attempt, changes, output,
+                                                                         cached
   * step:suspend               StepSuspended             suspended       attempt, changes, signal,
                                                                          until
   * signal:received            SignalTaken               suspended       signal, payload, signal_id
@@ -328,6 +332,9 @@ def _ended(ended: AttemptEnd, retry_at: datetime | None = None) -> dict[str, Any
 
 _TOLD: Mapping[type[Event], _Told] = {
     events.InstanceStarted: _Told("workflow:start", "running", _input),
+    events.InstanceQueued: _Told("workflow:queued", None, _reason),
+    events.InstanceAdmitted: _Told("workflow:admitted", None, _nothing),
+    events.AdmissionFailed: _Told("workflow:not_admitted", None, _error),
     events.InstanceRecovered: _Told("workflow:recovered", None, _nothing),
     events.InstanceParked: _Told("workflow:parked", "parked", _reason),
     events.InstanceUnparked: _Told("workflow:unparked", None, _nothing),

@@ -10,7 +10,7 @@ from attrs import frozen
 from flux.errors import StoredError
 from flux.state.execution import Attempt, Compensation, Execution, idempotency_key
 from flux.state.instance import Instance
-from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus, WorkflowStatus
+from flux.state.status import CompensationStatus, Outcome, StepStatus, WorkflowStatus
 
 TypedData = Callable[[dict[str, Any]], Any]
 
@@ -160,7 +160,7 @@ def history(
         step_execution(instance.id, execution, undoing=execution is undoing)
         for execution in instance.history(replaced=replaced)
     ]
-    if instance.head.direction is Direction.FORWARD:
+    if instance.head.status is not WorkflowStatus.ROLLING_BACK:
         shown += [_begun(instance, step) for step in intent if step not in instance.current]
     return tuple(shown)
 
@@ -223,7 +223,7 @@ def _begun(instance: Instance, step: str) -> StepExecution:
 
 
 def _undoing(instance: Instance, intent: tuple[str, ...]) -> Execution | None:
-    if instance.head.direction is Direction.FORWARD or not intent:
+    if instance.head.status is not WorkflowStatus.ROLLING_BACK or not intent:
         return None
     owed = (e for e in instance.executions.values() if e.step in intent and e.is_owed)
     return max(owed, key=lambda execution: execution.number, default=None)

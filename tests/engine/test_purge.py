@@ -237,7 +237,7 @@ async def test_neighbours_stay(quiet: FluxEngine) -> None:
 
 
 class Meanwhile(Saves):
-    """A storage in which something happens between a listing and what is done with it."""
+    """A storage in which something happens, once, between a listing and what is done with it."""
 
     def __init__(self, storage: WorkflowStorage) -> None:
         super().__init__(storage)
@@ -245,8 +245,9 @@ class Meanwhile(Saves):
 
     async def list(self, filter: WorkflowFilter) -> Sequence[WorkflowSummary]:
         found = await super().list(filter)
-        if self.happens is not None:
-            await self.happens()
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            await happens()
         return found
 
 

@@ -102,13 +102,17 @@ def _declared(source: StepDefinition, step: StepDefinition) -> Iterator[Edge]:
         yield Edge(source=source.name, target=step.name)
         return
     branch = source.branch
-    cases = [(str(key), firsts) for key, firsts in branch.cases.items()]
+    cases = [(_case(key), firsts) for key, firsts in branch.cases.items()]
     if branch.default is not None:
         cases.append(("otherwise", branch.default))
     is_first = step.name in branch.firsts
     keys = [key for key, firsts in cases if (step.name in firsts if is_first else not firsts)]
     if keys:
         yield Edge(source=source.name, target=step.name, kind="case", label=", ".join(keys))
+
+
+def _case(key: object) -> str:
+    return key if isinstance(key, str) and key.strip() and key.isprintable() else repr(key)
 
 
 def _rescues(source: StepDefinition, step: StepDefinition) -> Sequence[Rescue]:

@@ -20,25 +20,24 @@ STATUSES = (*(str(status) for status in StepStatus), LEFT_OUT, NOT_REACHED)
 def with_progress(picture: Picture, state: WorkflowState) -> Picture:
     """The picture with the status of each step; of the items of a map, how many have which."""
     entries = {entry.name: entry for entry in state.history}
+    id = state.id if state.id.isprintable() else repr(state.id)
     items = _items_by_map(entry for entry in state.history if step_of(entry.name) != entry.name)
     return evolve(
         picture,
-        title=f"{state.id} ({picture.title}, {state.status})",
+        title=f"{id} ({picture.title}, {state.status})",
         nodes=tuple(_reached(node, entries.get(node.name), items) for node in picture.nodes),
+        edges=(*picture.edges, *_handled(picture, state)),
     )
 
 
-def with_handled(picture: Picture, state: WorkflowState) -> Picture:
-    """The picture with an edge from each failed step to what ran since, where it has none yet."""
+def _handled(picture: Picture, state: WorkflowState) -> Iterator[Edge]:
+    """An edge from each failed step to what ran since, where the picture has none."""
     known = {node.name for node in picture.nodes}
     drawn = {(edge.source, edge.target) for edge in picture.edges if edge.kind == "failure"}
-    handled = (
-        Edge(source=entry.name, target=entry.handled_by, kind="failure", label="failed")
-        for entry in state.history
-        if entry.handled_by in known and entry.name in known and entry.handled_by is not None
-    )
-    missing = tuple(edge for edge in handled if (edge.source, edge.target) not in drawn)
-    return evolve(picture, edges=(*picture.edges, *missing))
+    for entry in state.history:
+        by = entry.handled_by
+        if by in known and entry.name in known and (entry.name, by) not in drawn:
+            yield Edge(source=entry.name, target=str(by), kind="failure", label="failed")
 
 
 def _items_by_map(entries: Iterable[StepExecution]) -> Mapping[str, "Counter[str]"]:
