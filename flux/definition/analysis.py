@@ -149,4 +149,4 @@ def _never(
     if _rescues(known[missing], step.name):
         taker = known[missing].rescues[0].step
         return f"what fails in {missing!r} is taken by {taker!r} before"
-    return f"branch {missing!r} never chooses it"
+    return f"branch {missing!r} itself never leads to it"

@@ -1,6 +1,6 @@
 """The workflows that an engine knows, by name and version."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flux.definition.builder import Workflow
 from flux.definition.workflow import WorkflowDefinition
@@ -8,15 +8,19 @@ from flux.errors import UnknownWorkflowError, WorkflowConflictError
 
 
 class Registry:
-    """Workflows by name and version; of one name, the one registered last is the newest."""
+    """Workflows by name and version; of one name, the one registered last is the newest.
 
-    def __init__(self) -> None:
+    `check` raises for one that cannot run here.
+    """
+
+    def __init__(self, check: Callable[[WorkflowDefinition], None] = lambda _: None) -> None:
+        self._check = check
         self._versions: dict[str, dict[str, WorkflowDefinition]] = {}
 
     def register(self, workflow: Workflow | WorkflowDefinition) -> WorkflowDefinition:
         """Build the workflow if need be and keep it.
 
-        Registering it again changes nothing. Another one of the same shape takes its place: only
+        The workflows of its children are registered with it. Registering it again changes nothing. Another one of the same shape takes its place: only
         its handlers and policies can differ. One of another shape is refused with
         `WorkflowConflictError`, since instances of both would bear one version.
         """
@@ -25,8 +29,14 @@ class Registry:
             raise TypeError(
                 f"{workflow!r} is no Workflow; give one, or the name of a registered one"
             )
+        known = self._versions.get(definition.name, {}).get(definition.version)
+        if known is definition:
+            return definition
+        self._check(definition)
+        for step in definition.steps:
+            if step.child is not None and not isinstance(step.child.workflow, str):
+                self.register(step.child.workflow)
         versions = self._versions.setdefault(definition.name, {})
-        known = versions.get(definition.version)
         if known is not None and known.shape != definition.shape:
             raise WorkflowConflictError(definition.name, definition.version)
         versions[definition.version] = definition

@@ -14,8 +14,9 @@ Handler = Callable[[Any], Any]
 """A plain or async function of one argument, the `WorkflowContext`."""
 
 
-StepKind = Literal["step", "wait", "sleep", "branch", "map", "child"]
-"""A step calls its handler once, a map once for each item; the others are declared without one."""
+StepKind = Literal["step", "wait", "sleep", "branch", "map", "child", "item"]
+"""A step calls its handler once, a map once for each item; an item is what it makes of one. The
+others are declared without a handler."""
 
 After = str | tuple[str, ...] | list[str]
 Join = Literal["all", "any"] | int

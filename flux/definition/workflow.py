@@ -219,8 +219,9 @@ class WorkflowDefinition:
         rows = zip(self.shape, self.steps, strict=True)
         return orjson.dumps([(*row, step.compensate is not None) for row, step in rows])
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
+        """What an instance remembers of its workflow."""
         return tuple(
             ShapeOfStep(step.name, step.kind, step.commit, step.after) for step in self.steps
         )

@@ -62,39 +62,41 @@ class Calls:
         step = action.step
         if step.child is not None:
             step = self._children.as_step(step, self._instance, action.execution)
-        match action:
-            case plan.Run(_, execution):
-                ctx = self.context(step, execution)
-                function, timeout = step.handler, step.timeout
-                self._tell(events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt))
-            case plan.Verify(_, execution):
-                assert step.verify is not None
-                ctx = self.context(step, execution, attempt=execution.attempts)
-                function, timeout = step.verify, step.timeout
-            case plan.Undo(_, execution):
-                assert step.compensate is not None
-                ctx = self._undo_context(step, execution)
-                function, timeout = step.compensate, step.compensate_timeout
-                self._tell(
-                    events.CompensationStarted(
-                        at=self._now(),
-                        step=step.name,
-                        number=execution.number,
-                        attempt=ctx.attempt,
-                    )
-                )
-        if isinstance(action, plan.Undo):
-            attempted = await self._call(step, function, ctx, timeout)
+        if type(action) is plan.Run:
+            ctx = self.context(step, action.execution)
+            self._tell(events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt))
+            attempted = await self._watched(step, step.handler, ctx)
+        elif isinstance(action, plan.Undo):
+            ctx = self._undo_context(step, action.execution)
+            attempted = await self._undone(step, ctx, action.execution)
         else:
-            self._watcher.begins(ctx)
-            try:
-                if step.cache is None:
-                    attempted = await self._call(step, function, ctx, timeout)
-                else:
-                    attempted = await self._call_unless_kept(step, step.cache, ctx)
-            finally:
-                self._watcher.ends(ctx)
+            assert step.verify is not None
+            assert action.execution is not None
+            ctx = self.context(step, action.execution, attempt=action.execution.attempts)
+            attempted = await self._watched(step, step.verify, ctx)
         return Called(action, ctx, attempted)
+
+    async def _watched(
+        self, step: StepDefinition, function: Callable[[Any], Any], ctx: WorkflowContext
+    ) -> Attempted:
+        self._watcher.begins(ctx)
+        try:
+            if step.cache is None:
+                return await self._call(step, function, ctx, step.timeout)
+            return await self._call_unless_kept(step, step.cache, ctx)
+        finally:
+            self._watcher.ends(ctx)
+
+    async def _undone(
+        self, step: StepDefinition, ctx: WorkflowContext, execution: Execution
+    ) -> Attempted:
+        assert step.compensate is not None
+        self._tell(
+            events.CompensationStarted(
+                at=self._now(), step=step.name, number=execution.number, attempt=ctx.attempt
+            )
+        )
+        return await self._call(step, step.compensate, ctx, step.compensate_timeout)
 
     async def ask(self, step: StepDefinition, function: Callable[[Any], Any], what: str) -> Any:
         """What a function without effects answers; raises what it raises."""
@@ -106,28 +108,26 @@ class Calls:
         """What happened by the call."""
         action, attempted, at = called.action, called.attempted, self._now()
         step, execution = action.step, action.execution
-        if not isinstance(action, plan.Undo):
+        if step.kind == "item" and not isinstance(action, plan.Undo):
             attempted = self._checked(step, attempted)
-        match action:
-            case plan.Run():
-                return (
-                    outcome.after_attempt(
-                        step,
-                        execution,
-                        attempted,
-                        policy=self._policy(step.retries),
-                        at=at,
-                        called_off=called.ctx.was_interrupted,
-                    ),
-                )
-            case plan.Verify(_, past):
-                if called.ctx.was_interrupted and attempted.ended is AttemptEnd.CANCELLED:
-                    return ()
-                policy = self._policy(step.retries)
-                return outcome.after_verification(step, past, attempted, policy=policy, at=at)
-            case plan.Undo(_, past):
-                policy = self._policy(step.compensate_retries)
-                return (outcome.after_compensation(step, past, attempted, policy=policy, at=at),)
+        if type(action) is plan.Run:
+            completed = outcome.after_attempt(
+                step,
+                execution,
+                attempted,
+                policy=self._policy(step.retries),
+                at=at,
+                called_off=called.ctx.was_interrupted,
+            )
+            return (completed,)
+        assert execution is not None
+        if isinstance(action, plan.Undo):
+            policy = self._policy(step.compensate_retries)
+            return (outcome.after_compensation(step, execution, attempted, policy=policy, at=at),)
+        if called.ctx.was_interrupted and attempted.ended is AttemptEnd.CANCELLED:
+            return ()
+        policy = self._policy(step.retries)
+        return outcome.after_verification(step, execution, attempted, policy=policy, at=at)
 
     def context(
         self, step: StepDefinition, execution: Execution | None, attempt: int | None = None
@@ -148,9 +148,9 @@ class Calls:
         )
 
     def _data_before(self, step: StepDefinition) -> dict[str, orjson.Fragment]:
+        if step.kind != "item":
+            return data_before(self._plan.definition, self._instance, step.name)
         name = step_of(step.name)
-        if name == step.name:
-            return data_before(self._plan.definition, self._instance, name)
         # The items of a map all see the same.
         if name not in self._data_of_map:
             data = data_before(self._plan.definition, self._instance, name)
@@ -169,8 +169,9 @@ class Calls:
         )
 
     def _items(self, step: StepDefinition) -> ItemList | None:
-        name = step_of(step.name)
-        return None if name == step.name else self._plan.items(name, self._instance).list
+        if step.kind != "item":
+            return None
+        return self._plan.items(step_of(step.name), self._instance).list
 
     def _items_then(self, execution: Execution) -> ItemList | None:
         """What the map ran over when it made this execution, which a restart may have replaced."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ from flux.engine.loading import PARENT, load, new_instance, shown
 from flux.engine.loop import Driver, driven_here
 from flux.engine.running import Running
 from flux.engine.services import Services
-from flux.engine.shared import SharedStorage
+from flux.engine.shared import SharedStorage, check_values
 from flux.engine.shared_time import SharedTime
 from flux.engine.threads import Threads
 from flux.errors import (
@@ -83,7 +84,7 @@ class FluxEngine:
         self._config = config or FluxConfig()
         self._host_clock = self._clock = clock or SystemClock()
         self._logger = self._config.logger or logging.getLogger("flux")
-        self._registry = Registry()
+        self._registry = Registry(partial(check_values, self._storage))
         for workflow in workflows:
             self._registry.register(workflow)
         outlets: list[Observer] = [Callbacks(self._config.on)] if self._config.on else []

@@ -129,7 +129,7 @@ class Items:
     def step_of_item(self, name: str) -> StepDefinition:
         """The step that the item of this name is."""
         return evolve(
-            self.step, name=name, kind="step", when=None, each=None, rescues=(), group=None
+            self.step, name=name, kind="item", when=None, each=None, rescues=(), group=None
         )
 
     @property

@@ -56,6 +56,8 @@ _BAD_ENDS: dict[WorkflowStatus, Callable[..., Event]] = {
 
 _WRITES = (events.StepCompleted, events.StepSuspended, events.StepReplayed)
 
+_WAITS = (plan.Together, plan.Pause)
+
 _NONE: Any = object()
 
 
@@ -194,8 +196,8 @@ class Driver:
         while True:
             action = await self._next()
             terms = self._terms(action)
-            if self._journal.is_clean and terms.goes_on and terms.intent == self._journal.intent:
-                await self._act(action)  # it only goes on to wait for what runs
+            if isinstance(action, _WAITS) and self._is_saved(terms):
+                await self._act(action)
                 continue
             try:
                 saved = await self._save(terms)
@@ -218,6 +220,10 @@ class Driver:
                 self.due_in = 0.0 if self._journal.is_stale else terms.wake
                 return
             await self._act(action)
+
+    def _is_saved(self, terms: Terms) -> bool:
+        """Whether the storage has it all already: it only goes on to wait."""
+        return terms.goes_on and self._journal.is_clean and terms.intent == self._journal.intent
 
     async def _has_turn(self, turns: Turns) -> bool:
         """Whether the limits let the instance go on; else it was saved, to wait for its turn."""
@@ -280,6 +286,8 @@ class Driver:
             if self._journal.is_stale:
                 await self._journal.read_inbox()
             action = self._plan.decide(self.instance, self._time_to_decide(), self._busy(begin))
+            if type(action) is plan.Run and self._plan.is_alone:
+                return action
             decided = await self._settled(action)
             if decided is None:
                 continue
@@ -427,6 +435,8 @@ class Driver:
 
     def _terms(self, action: plan.Action) -> Terms:
         lease = self._services.config.lease
+        if type(action) is plan.Run and not self._services.stopping.is_set():
+            return Terms((action.step.name,), lease, None)
         if isinstance(action, plan.Finish):
             until = action.until
             if action.status.is_ended and self.instance.origin.parent is not None:
@@ -448,20 +458,27 @@ class Driver:
     # Acting
 
     async def _act(self, action: plan.Action) -> None:
-        if isinstance(action, plan.Together):
+        if type(action) is plan.Together:
             await self._act_together(action)
         elif await self._is_called_off(action):
             self._keep_answer(action)
         elif isinstance(action, plan.Run | plan.Verify | plan.Undo):
             called = await self._calls.make(action)
             attempted = called.attempted
-            if isinstance(attempted.error, EngineClosedError) and self._services.stopping.is_set():
-                # The handler was waiting for this very engine: that is no failure of its own.
-                raise _StoppedError
-            if attempted.ended is AttemptEnd.CANCELLED or called.ctx.was_interrupted:
+            if attempted.ended is not None:
+                self._refuse_if_stopped(called)
+            elif called.ctx.was_interrupted:
                 self._refuse_if_cancelled(attempted.error)
             for event in self._calls.after(called):
                 self._apply(event)
+
+    def _refuse_if_stopped(self, called: Called) -> None:
+        attempted = called.attempted
+        if isinstance(attempted.error, EngineClosedError) and self._services.stopping.is_set():
+            # The handler was waiting for this very engine: that is no failure of its own.
+            raise _StoppedError
+        if attempted.ended is AttemptEnd.CANCELLED or called.ctx.was_interrupted:
+            self._refuse_if_cancelled(attempted.error)
 
     async def _act_together(self, action: plan.Together) -> None:
         """Begin some, and wait until one of all that run has ended, or something else happens."""
@@ -609,10 +626,10 @@ class Driver:
     def _apply(self, event: Event) -> None:
         if type(event) is events.StepFailed:
             self._apply_failure(event)
-        elif isinstance(event, _WRITES) and not self.definition.is_sequence:
-            self._apply_write(event)
-        else:
+        elif self.definition.is_sequence or not isinstance(event, _WRITES):
             self._journal.apply(event)
+        else:
+            self._apply_write(event)
 
     def _apply_failure(self, event: events.StepFailed) -> None:
         """Let a step fail, see what handles that, and stop what is not to go on beside it."""

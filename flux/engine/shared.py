@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import orjson
 
 from flux.definition.policy import Duration, seconds
-from flux.errors import StorageError
+from flux.definition.workflow import WorkflowDefinition
+from flux.errors import StorageError, ValuesMissingError
 from flux.state.strict_json import json_text
 from flux.storage import SharedValues, WorkflowStorage
 
@@ -61,6 +62,16 @@ class SharedStorage:
         if not isinstance(self._storage, SharedValues):
             raise StorageError(f"{self._storage!r} keeps no shared values")
         return self._storage
+
+
+def check_values(storage: WorkflowStorage, definition: WorkflowDefinition) -> None:
+    """`ValuesMissingError` if the workflow needs shared values, and the storage keeps none."""
+    if isinstance(storage, SharedValues):
+        return
+    caches = (f"the cache of step {step.name!r}" for step in definition.steps if step.cache)
+    needed_for = [*caches, *(["its limits"] if definition.limits else [])]
+    if needed_for:
+        raise ValuesMissingError(definition.name, repr(storage), needed_for)
 
 
 class BlockingSharedStorage:

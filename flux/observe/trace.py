@@ -188,7 +188,10 @@ def _input(facts: InstanceFacts, event: events.InstanceStarted) -> _Details:
 
 def _reason(
     facts: InstanceFacts,
-    event: events.InstanceParked | events.InstancePaused | events.CompensationSkipped,
+    event: events.InstanceQueued
+    | events.InstanceParked
+    | events.InstancePaused
+    | events.CompensationSkipped,
 ) -> _Details:
     return {"meta": {"reason": event.reason}}
 
@@ -256,7 +259,11 @@ def _result(facts: InstanceFacts, event: events.StepCompleted) -> _Details:
         "retries": event.attempt - 1,
         "duration": _seconds(event.started_at, event.at),
         "data": _set(event.changes),
-        "meta": {"output": orjson.loads(event.output), **_deleted(event.changes)},
+        "meta": {
+            "output": orjson.loads(event.output),
+            **_deleted(event.changes),
+            **({"cached": True} if event.cached else {}),
+        },
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -168,10 +169,10 @@ def encode_execution(execution: Execution) -> bytes:
         _put_graph(document, execution)
     if execution.waiting is not None:
         document["waiting"] = _waiting_document(execution.waiting)
-    for name, usual in _USUAL:
-        value = getattr(execution, name)
-        if value != usual:
-            document[name] = value
+    _put_order(document, execution)
+    seldom = _seldom(execution)
+    if seldom != _USUAL:
+        document |= _differing(seldom)
     if execution.error is not None:
         document["error"] = _error_document(execution.error)
     if execution.failed_attempts:
@@ -209,6 +210,15 @@ def decode_execution(number: int, text: bytes) -> Execution:
     )
 
 
+def _put_order(document: Document, execution: Execution) -> None:
+    if execution.outcome is not None:
+        document["outcome"] = execution.outcome
+    if execution.finished is not None:
+        document["finished"] = execution.finished
+    if execution.folded is not None:
+        document["folded"] = execution.folded
+
+
 def _put_graph(document: Document, execution: Execution) -> None:
     if execution.items is not None:
         document["items"] = orjson.Fragment(execution.items)
@@ -233,10 +243,19 @@ _PLAIN = (
     "cached",
     "batch_size",
 )
-_USUAL = tuple(
-    (name, getattr(fields(Execution), name).default)
-    for name in (*_PLAIN, "outcome", "retry_at", "suspended_at")
+_SELDOM = (
+    *(name for name in _PLAIN if name not in ("finished", "folded")),
+    "retry_at",
+    "suspended_at",
 )
+_USUAL = tuple(getattr(fields(Execution), name).default for name in _SELDOM)
+_seldom = attrgetter(*_SELDOM)
+
+
+def _differing(values: tuple[Any, ...]) -> Document:
+    """What is not as it mostly is."""
+    rows = zip(_SELDOM, values, _USUAL, strict=True)
+    return {name: value for name, value, usual in rows if value != usual}
 
 
 def _waiting_document(waiting: Waiting) -> Document:
