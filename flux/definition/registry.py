@@ -18,9 +18,9 @@ class Registry:
         self._versions: dict[str, dict[str, WorkflowDefinition]] = {}
 
     def register(self, workflow: Workflow | WorkflowDefinition) -> WorkflowDefinition:
-        """Build the workflow if need be and keep it.
+        """Build the workflow if need be and keep it, and with it the workflows of its children.
 
-        The workflows of its children are registered with it. Registering it again changes nothing. Another one of the same shape takes its place: only
+        Registering it again changes nothing. Another one of the same shape takes its place: only
         its handlers and policies can differ. One of another shape is refused with
         `WorkflowConflictError`, since instances of both would bear one version.
         """

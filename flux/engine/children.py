@@ -4,9 +4,10 @@ Everything that goes from one to the other may be repeated after a crash: the ch
 idempotency key as its id, and its end is told with a signal id.
 """
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,15 +21,19 @@ from flux.definition.wait import RESERVED, Wait
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import steering, waiting
 from flux.engine.context import CompensationContext, WorkflowContext
+from flux.engine.journal import first_record
 from flux.engine.loading import Loaded, load, new_instance, shown
-from flux.engine.services import Services
+from flux.engine.services import PASSING, Services
 from flux.errors import (
     ChildFailedError,
     ChildNotUndoneError,
+    InstanceCancelledError,
     InstanceConflictError,
     InstanceEndedError,
     InstanceNotFoundError,
     InvalidTransitionError,
+    OutcomeUnknownError,
+    StepTimeoutError,
     StoredError,
     TooDeepError,
 )
@@ -36,7 +41,7 @@ from flux.events import DataChanges, Event
 from flux.result import FluxResult
 from flux.state.execution import Execution, idempotency_key
 from flux.state.instance import Instance, Parent
-from flux.state.status import ENDED, Direction, StepStatus, WorkflowStatus
+from flux.state.status import ENDED, Direction, Outcome, WorkflowStatus
 from flux.state.strict_json import json_text
 from flux.storage import Signal
 
@@ -54,7 +59,9 @@ class Host(Protocol):
     async def begin(
         self, definition: WorkflowDefinition, instance: Instance, *, is_own_id: bool
     ) -> Any: ...
-    async def let_happen(self, verb: str, id: str, decision: steering.Decision) -> None: ...
+    async def let_happen(
+        self, verb: str, id: str, decision: steering.Decision, *, back: bool = False
+    ) -> None: ...
     async def send(self, id: str, signal: Signal, *, verb: str, idle: Any = ()) -> Any: ...
     async def until_ended(self, id: str) -> FluxResult: ...
 
@@ -74,10 +81,11 @@ class Children:
     ) -> StepDefinition:
         """The step with what starts its child, and what undoes that."""
         start = partial(self._start, step, instance, execution)
-        return evolve(step, handler=_Function(start), compensate=_Function(self._undo))
+        undo = partial(self._undo, step, instance)
+        return evolve(step, handler=_Function(start), compensate=_Function(undo))
 
     async def collected(
-        self, step: StepDefinition, execution: Execution
+        self, step: StepDefinition, instance: Instance, execution: Execution
     ) -> Callable[..., Event] | None:
         """What the step comes to by the end of its child; None if that is not its end.
 
@@ -85,10 +93,9 @@ class Children:
         """
         id = child_id(execution)
         failed = partial(events.StepFailed, step=step.name)
-        try:
-            loaded = await load(self._services.storage, id)
-        except InstanceNotFoundError as gone:
-            return partial(failed, error=StoredError.of(gone))
+        loaded = await self._child(id, instance.id)
+        if loaded is None:
+            return partial(failed, error=StoredError.of(InstanceNotFoundError(id)))
         if not loaded.status.is_ended:
             return None
         if loaded.status is not WorkflowStatus.COMPLETED:
@@ -109,29 +116,34 @@ class Children:
             changes=DataChanges(),
         )
 
-    async def tell_parent(self, instance: Instance) -> None:
-        """Tell the parent of an instance that has ended, if it has one; may be repeated."""
+    async def tell_parent(self, instance: Instance, again: int = 0) -> None:
+        """Tell the parent of an instance that has ended, if it has one; may be repeated.
+
+        `again` is the number of the parent's attempt that has asked, if one has.
+        """
         parent = instance.origin.parent
         if parent is None:
             return
+        end = f"{_ENDED}{instance.id}:{instance.head.run}:{instance.head.ticks}"
         signal = Signal(
             name=f"{_ENDED}{instance.id}",
             payload=orjson.dumps({"status": instance.head.status}),
             sent_at=self._services.clock.now(),
-            signal_id=f"{_ENDED}{instance.id}:{instance.head.run}:{instance.head.ticks}",
+            signal_id=f"{end}:{again}" if again else end,
         )
-        try:
-            await self._host.send(parent.id, signal, verb="hear", idle=_TAKES_NO_NEWS)
-        except (InstanceNotFoundError, InstanceEndedError):
-            return
+        await self._send(parent.id, signal, verb="hear", idle=_TAKES_NO_NEWS)
 
     async def leave_as_they_are(self, definition: WorkflowDefinition, instance: Instance) -> None:
         """Cancel what runs of the children of an instance that is cancelled without a rollback."""
-        for execution in instance.current.values():
-            if execution.step not in definition or definition.step(execution.step).child is None:
+        for execution in instance.executions.values():
+            if execution.step not in definition or not execution.is_owed:
                 continue
-            if execution.status is not StepStatus.COMPLETED and execution.attempts:
-                await self._cancel(_id_of(instance, execution), rollback=False)
+            step = definition.step(execution.step)
+            if step.child is None or execution.outcome is Outcome.COMPLETED:
+                continue
+            id = idempotency_key(instance.id, execution.step, execution.generation)
+            if await self._child_or_grave(id, step, instance) is not None:
+                await self._cancel(id, rollback=False)
 
     async def _start(
         self,
@@ -141,61 +153,61 @@ class Children:
         ctx: WorkflowContext,
     ) -> Wait:
         assert step.child is not None
-        above = parent.origin.parent
-        depth = 1 if above is None else above.depth + 1
-        if depth > self._services.config.max_depth:
-            raise TooDeepError(step.name, depth)
+        family = self._family(step, parent)
+        if family.depth > self._services.config.max_depth:
+            raise TooDeepError(step.name, family.depth)
         definition = self._registry.find(step.child.workflow)
         given = orjson.loads(parent.origin.input)
         if step.child.input is not None:
-            given = await _answer(step.child.input, ctx)
+            given = await self._answer(step.child.input, ctx, f"the input of child {step.name!r}")
         plain = definition.plain_input({} if given is None else given)
-        child = new_instance(
-            definition,
-            id=ctx.idempotency_key,
-            input=json_text(plain, "input"),
-            labels={},
-            at=self._services.clock.now(),
-            parent=Parent(id=parent.id, step=step.name, depth=depth),
-        )
-        begun = await self._host.begin(definition, child, is_own_id=False)
-        if not begun.is_new:
-            await self._go_on(definition, child, execution)
-        return Wait(f"{_ENDED}{child.id}")
+        text = json_text(plain, "input")
+
+        async def begin() -> bool:
+            child = self._new(definition, ctx.idempotency_key, text, family)
+            begun = await self._host.begin(definition, child, is_own_id=False)
+            return bool(begun.is_new)
+
+        try:
+            is_new = await self._services.patiently(begin, instance=parent.id)
+        except PASSING as error:
+            # It may have been written although nobody heard of that.
+            raise OutcomeUnknownError(f"whether the child has begun is unknown: {error}") from error
+        if not is_new:
+            await self._go_on(definition, ctx, execution, family)
+        return Wait(f"{_ENDED}{ctx.idempotency_key}")
 
     async def _go_on(
-        self, definition: WorkflowDefinition, child: Instance, execution: Execution | None
+        self,
+        definition: WorkflowDefinition,
+        ctx: WorkflowContext,
+        execution: Execution | None,
+        family: Parent,
     ) -> None:
-        """See that an existing child is this one; let one that failed run again, if asked to."""
-        loaded = await load(self._services.storage, child.id, history=False)
-        if loaded.instance.origin.parent != child.origin.parent:
-            raise InstanceConflictError(child.id, "is no child of this step")
-        failed = execution.error if execution is not None else None
-        if failed is None or failed.type != ChildFailedError.__name__:
-            await self._tell_again(loaded)
+        """See that an existing child is this one; if a person asked for it, let it run again."""
+        id = ctx.idempotency_key
+        loaded = await self._load(id)
+        if loaded is None or loaded.instance.origin.parent != family:
+            raise InstanceConflictError(id, "is no child of this step")
+        if not loaded.status.is_ended:
+            return
+        again = execution is not None and execution.again
+        if not again or loaded.status is WorkflowStatus.COMPLETED:
+            # The step may have taken the news of this end before.
+            await self.tell_parent(loaded.instance, again=ctx.attempt)
         elif loaded.status is WorkflowStatus.FAILED:
-            await self._host.let_happen("resume", child.id, steering.resumed)
-        elif loaded.status in _UNDONE:
-            first = definition.order[0].name
-            await self._host.let_happen("restart", child.id, steering.restarted(first))
+            await self._host.let_happen("resume", id, steering.resumed)
         else:
-            await self._tell_again(loaded)
+            first = definition.order[0].name
+            await self._host.let_happen("restart", id, steering.restarted(first))
 
-    async def _tell_again(self, loaded: Loaded) -> None:
-        # The step that waited for its end before may have taken the news of it.
-        if loaded.status.is_ended:
-            await self.tell_parent(loaded.instance)
-
-    async def _undo(self, ctx: CompensationContext) -> None:
+    async def _undo(self, step: StepDefinition, parent: Instance, ctx: CompensationContext) -> None:
         """Roll the child of a step back, whatever its status, and wait for the end of that."""
         id = ctx.step_key
         with self._waits():
             while True:
-                try:
-                    loaded = await load(self._services.storage, id, history=False)
-                except InstanceNotFoundError:
-                    return
-                if loaded.status in _UNDONE:
+                loaded = await self._child_or_grave(id, step, parent)
+                if loaded is None or loaded.status in _UNDONE:
                     return
                 await self._turn_back(id, loaded, ctx)
                 result = await self._host.until_ended(id)
@@ -208,7 +220,7 @@ class Children:
             assert ctx.failure is not None
             wanted = steering.rolled_back(ctx.failure)
             try:
-                await self._host.let_happen("roll back", id, wanted)
+                await self._host.let_happen("roll back", id, wanted, back=True)
             except InvalidTransitionError:
                 return  # somebody else turned it: look again
         elif loaded.status is WorkflowStatus.ROLLBACK_FAILED or (
@@ -225,18 +237,97 @@ class Children:
             payload=waiting.cancel_payload(rollback=rollback, reason=reason),
             sent_at=self._services.clock.now(),
         )
-        idle = (*ENDED, WorkflowStatus.ROLLING_BACK, WorkflowStatus.ROLLBACK_FAILED)
-        try:
-            await self._host.send(id, request, verb="be cancelled", idle=idle)
-        except (InstanceNotFoundError, InstanceEndedError):
-            return
+        await self._send(id, request, verb="be cancelled", idle=_TAKES_NO_NEWS)
+
+    async def _send(self, id: str, signal: Signal, *, verb: str, idle: Any) -> None:
+        async def send() -> None:
+            with suppress(InstanceNotFoundError, InstanceEndedError):
+                await self._host.send(id, signal, verb=verb, idle=idle)
+
+        await self._services.patiently(send, instance=id)
+
+    async def _child_or_grave(
+        self, id: str, step: StepDefinition, parent: Instance
+    ) -> Loaded | None:
+        """The child of a step; None if there is none, and none can come any more.
+
+        Somebody may be about to create it: a process that is cut off, or a call whose answer was
+        lost. An ended instance in its place makes that come too late.
+        """
+        assert step.child is not None
+        while True:
+            found = await self._child(id, parent.id)
+            if found is not None or await self._load(id) is not None:
+                return found
+            definition = self._registry.find(step.child.workflow)
+            child = self._new(definition, id, b"{}", self._family(step, parent), is_real=False)
+            at = self._services.clock.now()
+            error = StoredError.of(InstanceCancelledError(id, "its parent went no further"))
+            child.head = evolve(
+                child.head, status=WorkflowStatus.CANCELLED, error=error, ended_at=at
+            )
+            grave = first_record(child, owner=self._services.leases.new_owner())
+            create = partial(self._services.storage.create, grave)
+            if await self._services.patiently(create, instance=id):
+                return None
+
+    async def _child(self, id: str, parent: str) -> Loaded | None:
+        """The instance of this id if it is a child of that one."""
+        loaded = await self._load(id)
+        above = None if loaded is None else loaded.instance.origin.parent
+        return loaded if above is not None and above.id == parent else None
+
+    async def _load(self, id: str) -> Loaded | None:
+        async def look() -> Loaded | None:
+            try:
+                return await load(self._services.storage, id)
+            except InstanceNotFoundError:
+                return None
+
+        return await self._services.patiently(look, instance=id)
+
+    def _new(
+        self,
+        definition: WorkflowDefinition,
+        id: str,
+        input: bytes,
+        family: Parent,
+        *,
+        is_real: bool = True,
+    ) -> Instance:
+        at = self._services.clock.now()
+        if is_real:
+            return new_instance(definition, id=id, input=input, labels={}, at=at, parent=family)
+        bare = evolve(definition, correlate_by=(), deadline=None)
+        return new_instance(bare, id=id, input=input, labels={}, at=at, parent=family)
+
+    def _family(self, step: StepDefinition, parent: Instance) -> Parent:
+        above = parent.origin.parent
+        return Parent(id=parent.id, step=step.name, depth=1 if above is None else above.depth + 1)
 
     async def _output(self, step: StepDefinition, loaded: Loaded) -> Any:
         assert step.child is not None
         known = self._registry.known(loaded.record.workflow, loaded.record.version)
         if step.child.output is not None:
-            return await _answer(step.child.output, shown(known, loaded.instance, ()))
+            state = shown(known, loaded.instance, ())
+            return await self._answer(
+                step.child.output, state, f"the output of child {step.name!r}"
+            )
         return orjson.loads(orjson.dumps(loaded.instance.data))
+
+    async def _answer(self, function: Callable[[Any], Any], argument: Any, what: str) -> Any:
+        """What a function without effects says, in the time of a predicate."""
+        limit = self._services.config.when_timeout
+        answer = function(argument)
+        if not inspect.isawaitable(answer):
+            return answer
+        try:
+            async with asyncio.timeout(limit) as within:
+                return await answer
+        except TimeoutError:
+            if not within.expired():
+                raise
+            raise StepTimeoutError(what, limit) from None
 
     @contextmanager
     def _waits(self) -> Iterator[None]:
@@ -262,12 +353,3 @@ def child_id(execution: Execution) -> str:
     assert execution.waiting is not None
     assert execution.waiting.signal is not None
     return execution.waiting.signal.removeprefix(_ENDED)
-
-
-def _id_of(instance: Instance, execution: Execution) -> str:
-    return idempotency_key(instance.id, execution.step, execution.generation)
-
-
-async def _answer(function: Callable[[Any], Any], argument: Any) -> Any:
-    answer = function(argument)
-    return await answer if inspect.isawaitable(answer) else answer

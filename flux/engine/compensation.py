@@ -1,7 +1,5 @@
 """What a rollback still owes, and in which order. Pure."""
 
-from datetime import UTC, datetime
-
 from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
 from flux.state.execution import Execution
@@ -35,12 +33,8 @@ def compensator_of(definition: WorkflowDefinition, execution: Execution) -> Step
     return None if step.compensate is None or is_map else step
 
 
-def _urgency(execution: Execution) -> tuple[bool, datetime, int]:
+def _urgency(execution: Execution) -> tuple[bool, int]:
     # Unknown ones first, the latest started first; then the reverse order of completion. One that
     # a restart replaced keeps the place in which it really completed.
-    if execution.outcome is Outcome.UNKNOWN:
-        return True, execution.started_at or _LONG_AGO, execution.number
-    return False, _LONG_AGO, execution.finished or 0
-
-
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+    unknown = execution.outcome is Outcome.UNKNOWN
+    return unknown, execution.number if unknown else execution.finished or 0

@@ -95,13 +95,15 @@ class Drivers:
         if task is not None:
             await asyncio.wait({task, driver.left}, return_when=asyncio.FIRST_COMPLETED)
 
-    async def take_over(self, id: str, happened: Happened) -> Claim:
+    async def take_over(self, id: str, happened: Happened, *, back: bool = False) -> Claim:
         """Claim an instance that is at rest, abandoned or free, and drive it on.
+
+        `back` says that it will only be undone, for which its workflow need not fit otherwise.
 
         `happened` is asked, once the claim stands, what has happened to the instance; what it
         raises leaves the instance as it was.
         """
-        claim = asyncio.create_task(self._take_over(id, happened))
+        claim = asyncio.create_task(self._take_over(id, happened, back=back))
         self._claims.add(claim)
         claim.add_done_callback(self._claimed)
         # A claim is finished, so that no lease is left without a driver, whoever still waits.
@@ -222,7 +224,7 @@ class Drivers:
             self._leave(driver)
             await driver.give_back()
 
-    async def _take_over(self, id: str, happened: Happened) -> Claim:
+    async def _take_over(self, id: str, happened: Happened, *, back: bool) -> Claim:
         leases = self._services.leases
         with leases.asking() as owner:
             unused = await self._unused_owner(id)
@@ -233,7 +235,7 @@ class Drivers:
             if record is None:
                 return Claim(stands=False)
             held = leases.hold(id, owner, asked_at)
-        return Claim(stands=True, driver=await self._drive(record, held, happened))
+        return Claim(stands=True, driver=await self._drive(record, held, happened, back=back))
 
     def _claimed(self, claim: asyncio.Task[Claim]) -> None:
         self._claims.discard(claim)
@@ -257,7 +259,13 @@ class Drivers:
             self._services.logger.exception("recovery.failed", extra={"instance": record.id})
 
     async def _drive(
-        self, record: Record, held: HeldLease, happened: Happened, *, is_due: bool = False
+        self,
+        record: Record,
+        held: HeldLease,
+        happened: Happened,
+        *,
+        is_due: bool = False,
+        back: bool = False,
     ) -> Driver | None:
         try:
             stored = await self._services.storage.load(record.id)
@@ -266,7 +274,7 @@ class Drivers:
             loaded = Loaded(stored_instance(record, stored[1]), record)
             is_asked_for = self._is_asked_for(loaded)
             await self._read_inbox(loaded)
-            definition, unfit = self._fitting(loaded)
+            definition, unfit = self._fitting(loaded, back=back)
             so_far = list(happened(definition, loaded))
             if unfit is not None and any(isinstance(event, _FORWARD_AGAIN) for event in so_far):
                 raise unfit
@@ -327,7 +335,9 @@ class Drivers:
             return not loaded.status.is_rest
         return wake_at <= self._services.clock.now()
 
-    def _fitting(self, loaded: Loaded) -> tuple[WorkflowDefinition, DefinitionChangedError | None]:
+    def _fitting(
+        self, loaded: Loaded, *, back: bool
+    ) -> tuple[WorkflowDefinition, DefinitionChangedError | None]:
         """The workflow that drives the instance, and why it can not go forward with it.
 
         What does not fit may still be cancelled, or end at its deadline: for that it need only be
@@ -338,7 +348,7 @@ class Drivers:
             return fitting(self._registry, instance, loaded.record.intent), None
         except DefinitionChangedError as unfit:
             late = is_late(instance, self._services.clock.now()) and not loaded.status.is_ended
-            rollback = True if late else waiting.cancel_asked_for(instance)
+            rollback = True if late or back else waiting.cancel_asked_for(instance)
             if rollback is None:
                 raise
             return undoing(self._registry, instance, rollback=rollback), unfit

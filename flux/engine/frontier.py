@@ -122,7 +122,7 @@ class Frontier:
         if is_open:
             return None
         if taken == 0:
-            return _Settled(by_choice=any(self._is_choice(source, step.name) for source in edges))
+            return _Settled(by_choice=self._is_left_out(step))
         missing = (source for source, edge in edges.items() if edge is _Edge.NOT_TAKEN)
         self._unmet[step.name] = tuple(missing)
         return True
@@ -163,12 +163,25 @@ class Frontier:
         is_taken = handled and failed is not None and failed.handled_by == target
         return _Edge.TAKEN if is_taken else _Edge.NOT_TAKEN
 
+    def _is_left_out(self, step: StepDefinition) -> bool:
+        """Whether the step never runs since a branch chose another case."""
+        rescued = self._definition.rescued.get(step.name, ())
+        if not step.after:
+            return all(self._never_ran_by_choice(source) for source in rescued)
+        return any(self._is_choice(source, step.name) for source in step.after)
+
     def _is_choice(self, source: str, target: str) -> bool:
         """Whether the edge was not taken since a branch chose another case."""
-        settled = self._settled[source]
-        if settled.by_choice or (settled.execution is not None and settled.execution.left_out):
+        if self._never_ran_by_choice(source):
             return True
-        return self._definition.step(source).branch is not None and target in self._firsts(source)
+        chosen = self._settled[source].execution
+        has_chosen = chosen is not None and chosen.status is StepStatus.COMPLETED
+        return has_chosen and target in self._firsts(source)
+
+    def _never_ran_by_choice(self, source: str) -> bool:
+        settled = self._settled[source]
+        left_out = settled.execution is not None and settled.execution.left_out
+        return settled.by_choice or left_out
 
     def _firsts(self, branch: str) -> frozenset[str]:
         found = self._definition.step(branch).branch

@@ -136,20 +136,18 @@ class Gate:
             self.checked_at = now
         self.size, self.window = bound.size, bound.window
         self._forget_old(who, now)
-        # One that begins anew, as after a crash, begins now.
         was_in = who in self.inside
         if was_in and self.window is not None:
-            self.inside.remove(who)
-        ahead = self.waiting.index(who) if who in self.waiting else len(self.waiting)
+            self.inside.remove(who)  # one that begins anew, as after a crash, begins now
+        ahead = self._ahead_of(who, now, lease)
         if was_in or ahead < self._free:
             self._let_in(who, now)
-            return Answer(is_in=True, to_call=self.to_call(now, again_after=lease))
-        if who not in self.waiting:
-            self.waiting.append(evolve(who, at=0.0))
+            return Answer(is_in=True, to_call=self.to_call(now, lease=lease))
+        self._let_wait(who)
         return Answer(
             is_in=False,
             rest=self._rest(ahead, now, lease),
-            to_call=self.to_call(now, again_after=lease),
+            to_call=self.to_call(now, lease=lease),
             to_check=self._to_check(now, lease),
         )
 
@@ -170,13 +168,12 @@ class Gate:
         self.inside = [place for place in self.inside if place not in gone]
         self.waiting = [place for place in self.waiting if place not in gone]
 
-    def to_call(self, now: float, *, again_after: float) -> tuple[Place, ...]:
-        """Those who wait and can enter now, but for those who have just been called."""
+    def to_call(self, now: float, *, lease: float) -> tuple[Place, ...]:
+        """Those who wait, can enter now, and were not called before."""
         self._forget_begun(now)
-        can_enter = self.waiting[: max(self._free, 0)]
-        to_call = [place for place in can_enter if now - place.at >= again_after]
-        called = [evolve(p, at=now) if p in to_call else p for p in can_enter]
-        self.waiting[: len(called)] = called
+        can_enter = [p for p in self.waiting if not _is_overdue(p, now, lease)]
+        to_call = [place for place in can_enter[: max(self._free, 0)] if not place.at]
+        self.waiting = [evolve(p, at=now) if p in to_call else p for p in self.waiting]
         return tuple(to_call)
 
     @property
@@ -187,6 +184,18 @@ class Gate:
         self.waiting = [place for place in self.waiting if place != who]
         if who not in self.inside:
             self.inside.append(evolve(who, at=now))
+
+    def _let_wait(self, who: Place) -> None:
+        """Keep its place in the line; it may be called again."""
+        waits = evolve(who, at=0.0)
+        if who in self.waiting:
+            self.waiting[self.waiting.index(who)] = waits
+        else:
+            self.waiting.append(waits)
+
+    def _ahead_of(self, who: Place, now: float, lease: float) -> int:
+        before = self.waiting[: self.waiting.index(who)] if who in self.waiting else self.waiting
+        return sum(not _is_overdue(place, now, lease) for place in before)
 
     def _forget_old(self, who: Place, now: float) -> None:
         """Forget earlier turns of the one who asks, and who has begun too long ago to count."""
@@ -226,3 +235,8 @@ class Gate:
             return ()
         self.checked_at = now
         return tuple(self.inside)
+
+
+def _is_overdue(place: Place, now: float, lease: float) -> bool:
+    """Whether it was called and did not come, as if nobody could drive it; others pass it by."""
+    return place.at > 0 and now - place.at >= 2 * lease

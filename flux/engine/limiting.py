@@ -149,7 +149,7 @@ class Turns:
     async def _leave(self, key: str) -> None:
         def left(gate: Gate, now: float) -> tuple[Place, ...]:
             gate.leave(self._place)
-            return gate.to_call(now, again_after=self._services.config.lease)
+            return gate.to_call(now, lease=self._services.config.lease)
 
         await self._call(key, await self._change(key, left))
 
@@ -162,7 +162,7 @@ class Turns:
 
             def dropped(gate: Gate, now: float) -> tuple[Place, ...]:
                 gate.drop(gone)  # noqa: B023
-                return gate.to_call(now, again_after=self._services.config.lease)
+                return gate.to_call(now, lease=self._services.config.lease)
 
             places = await self._change(key, dropped)
 

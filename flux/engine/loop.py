@@ -208,7 +208,7 @@ class Driver:
                 continue
             if saved and self._turns is not None and isinstance(action, plan.Finish):
                 await self._turns.leave()
-            if isinstance(action, plan.Finish) and terms.goes_on:
+            if saved and isinstance(action, plan.Finish) and terms.goes_on:
                 self.is_at_rest = True
                 await self._children.tell_parent(self.instance)
                 await self._journal.give_back(wake=None)
@@ -298,6 +298,8 @@ class Driver:
                     self._keep_answer(one)
                 begin = ()
             elif isinstance(decided, plan.Together):
+                for one in begin:
+                    self.instance.reserve(one.step.name)
                 return plan.Together(begin, decided.until)
             else:
                 return decided
@@ -394,7 +396,7 @@ class Driver:
         self, step: StepDefinition, execution: Execution, received: Received
     ) -> None:
         """Take in what the step's child has come to."""
-        collected = await self._children.collected(step, execution)
+        collected = await self._children.collected(step, self.instance, execution)
         at = self._now()
         for event in self._woken(at):
             self._apply(event)

@@ -27,7 +27,7 @@ def data_before(
 
     The items of a map all see the same, whatever others have written meanwhile.
     """
-    if definition.sees_all(step):
+    if definition.sees_all(step) and definition.step(step).each is None:
         return instance.data
     before = definition.before_step(step)
 

@@ -6,6 +6,7 @@ This is where `definition` and `state` meet. The actions are values: `loop` alon
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
+import orjson
 from attrs import frozen
 
 from flux.definition.step import StepDefinition, step_of
@@ -325,8 +326,9 @@ class Plan:
             self._before[name] = ItemList(earlier) if earlier is not None and known else None
         then = self._before[name]
         index, value = self.items(name, instance).list.of(step.name)
-        same = then is not None and index < then.count and then.of(step.name)[1] == value
-        return past if same else None
+        if then is None or index >= then.count:
+            return None
+        return past if orjson.dumps(then.of(step.name)[1]) == orjson.dumps(value) else None
 
     def _forward(self, instance: Instance, step: StepDefinition, now: datetime) -> Action:
         execution = instance.current.get(step.name)
@@ -417,7 +419,7 @@ class Plan:
         if len(busy) >= self._max_parallel:
             return False
         group = step.group
-        if group is None or group.concurrency is None:
+        if group is None or group.concurrency is None or step.branch is not None:
             return True
         execution = instance.current.get(step.name)
         if execution is not None and execution.attempts:

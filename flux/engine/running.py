@@ -229,14 +229,16 @@ class Running:
                 await self._drivers.wait(watch)
         raise EngineClosedError(verb)
 
-    async def let_happen(self, verb: str, id: str, decision: steering.Decision) -> None:
+    async def let_happen(
+        self, verb: str, id: str, decision: steering.Decision, *, back: bool = False
+    ) -> None:
         """Let a decision happen to an instance at rest, and return once that is saved."""
         while not self._services.stopping.is_set():
             with self._drivers.watching(id) as watch:
                 loaded = await load(self._services.storage, id, history=False)
                 if not loaded.status.is_rest:
                     return
-                claim = await self._drivers.take_over(id, self._decided(decision))
+                claim = await self._drivers.take_over(id, self._decided(decision), back=back)
                 if claim.driver is not None and await self._saved(claim.driver):
                     return
                 if not claim.stands or claim.driver is not None:
@@ -264,16 +266,15 @@ class Running:
 
     async def _check_parent(self, loaded: Loaded) -> None:
         """A child is kept while its parent lives, which may still have to roll it back."""
-        parent = loaded.instance.origin.parent
-        if parent is None:
-            return
-        try:
-            above = await load(self._services.storage, parent.id, history=False)
-        except InstanceNotFoundError:
-            return
-        if not above.status.is_ended:
-            fits = f"its parent {parent.id!r} is {above.status} and may have to roll it back"
-            raise InvalidTransitionError(loaded.instance.id, loaded.status, "delete", fits)
+        above = loaded
+        while (parent := above.instance.origin.parent) is not None:
+            try:
+                above = await load(self._services.storage, parent.id, history=False)
+            except InstanceNotFoundError:
+                return
+            if not above.status.is_ended:
+                fits = f"{parent.id!r} above it is {above.status} and may have to roll it back"
+                raise InvalidTransitionError(loaded.instance.id, loaded.status, "delete", fits)
 
     async def _delete_children(self, id: str) -> None:
         children = WorkflowFilter(labels={PARENT: id}, limit=_MANY)

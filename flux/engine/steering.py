@@ -211,9 +211,9 @@ def _refuse_unfinished_before(
     ordered = [step.name for step in definition.order if step.name in before]
     frontier = Frontier(definition)
     frontier.advance(instance)
+    undone = {step_of(e.step) for e in instance.current.values() if e.is_compensated}
     for name in ordered:
-        known = instance.current.get(name)
-        if known is not None and known.is_compensated:
+        if name in undone:
             raise StepCompensatedError(instance.id, from_step, name)
     for name in ordered:
         known = instance.current.get(name)

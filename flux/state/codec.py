@@ -237,6 +237,7 @@ _PLAIN = (
     "verifications",
     "finished",
     "folded",
+    "again",
     "closed",
     "left_out",
     "handled_by",

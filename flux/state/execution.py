@@ -58,7 +58,8 @@ class Execution:
     be asked, `exhausted` that it fails if that says that the step has not acted. `waiting` is set
     while it is suspended, and stays if its wait failed.
 
-    `closed` says that it failed because others did, `left_out` that a branch chose another case,
+    `again` says that a person lets it run again, until it has a result or waits; `closed` that it
+    failed because others did, `left_out` that a branch chose another case,
     `handled_by` what runs since it failed, `cached` that its result came from a cache. `items` is
     what a map runs over, one item or `batch_size` of them at a time. `merged` is folded instead of
     `changes` where the steps beside it are folded as well.
@@ -90,6 +91,7 @@ class Execution:
     error: StoredError | None = None
     failed_attempts: tuple[Attempt, ...] = ()
     compensation: Compensation | None = None
+    again: bool = False
     closed: bool = False
     left_out: bool = False
     handled_by: str | None = None

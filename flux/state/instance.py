@@ -116,6 +116,8 @@ class Instance:
         """The JSON texts that the executions fold to, by top-level key."""
         self.inbox: dict[int, Received] = {}
         """By number, the signals that were read and are not consumed, in the order of arrival."""
+        self.reserved: dict[str, int] = {}
+        """By step, the numbers of executions that were begun and have no entry yet."""
         self.seen = head.inbox_read
         """The number of the last signal that was read."""
         self._index()
@@ -147,6 +149,12 @@ class Instance:
         self.seen = max(self.seen, seen)
         if self.seen > self.head.inbox_seen:
             self.head = evolve(self.head, inbox_seen=self.seen)
+
+    def reserve(self, step: str) -> None:
+        """Number the execution of a step that begins beside others, in the order of beginning."""
+        if step not in self.current:
+            self.head = evolve(self.head, ticks=self.head.ticks + 1)
+            self.reserved[step] = self.head.ticks
 
     def read_without(self, *numbers: int) -> int:
         """Up to which number all signals are consumed once these are."""

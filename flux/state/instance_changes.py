@@ -211,6 +211,7 @@ def steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
             ended_at=None,
             handled_by=None,
             closed=False,
+            again=True,
             **NOT_WAITING,
         )
         for step in event.steps

@@ -21,11 +21,14 @@ def completed(instance: Instance, event: events.StepCompleted) -> Change:
     if known is not None and known.status is StepStatus.SUSPENDED:
         return _waited(known, event, head)
     # Constructed, not evolved: this is on the way of every step.
+    number = head.ticks if known is None else known.number
+    if known is None and instance.reserved:
+        number = instance.reserved.pop(event.step, number)
     execution = Execution(
-        number=head.ticks if known is None else known.number,
+        number=number,
         step=event.step,
         status=StepStatus.COMPLETED,
-        place=head.ticks if known is None else known.place,
+        place=number if known is None else known.place,
         generation=instance.generation(event.step) if known is None else known.generation,
         run=head.run,
         outcome=Outcome.COMPLETED,
@@ -73,6 +76,7 @@ def suspended(instance: Instance, event: events.StepSuspended) -> Change:
         retry_at=None,
         waiting=event.waiting,
         suspended_at=event.at,
+        again=False,
         changes=event.changes,
         merged=event.merged,
         folded=head.ticks,
@@ -153,6 +157,7 @@ def reopened(instance: Instance, event: events.StepReopened) -> Change:
         ended_at=None,
         handled_by=None,
         closed=False,
+        again=True,
         **NOT_WAITING,
     )
     return Change(head, (*_untried(instance, event.step), reopened))
@@ -235,11 +240,12 @@ def cleared(instance: Instance, event: events.StepCleared) -> Change:
 
 
 def _new(instance: Instance, event: StepEvent, head: Head) -> Execution:
+    number = instance.reserved.pop(event.step, head.ticks)
     return Execution(
-        number=head.ticks,
+        number=number,
         step=event.step,
         status=StepStatus.RUNNING,
-        place=head.ticks,
+        place=number,
         generation=instance.generation(event.step),
         run=head.run,
     )

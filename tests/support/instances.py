@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flux import Attempt, StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
 from flux.state.execution import Compensation, Execution
-from flux.state.instance import Head, Origin, Parent
+from flux.state.instance import Head, Origin, Parent, Turn
 from flux.state.status import (
     Cancelling,
     CompensationStatus,
@@ -110,6 +110,9 @@ executions = whole(
     error=st.none() | errors,
     failed_attempts=st.lists(attempts, max_size=2).map(tuple),
     compensation=st.none() | compensations,
+    again=st.booleans(),
+    closed=st.booleans(),
+    batch_size=st.none() | ticks,
     left_out=st.booleans(),
     handled_by=st.none() | names,
     cached=st.booleans(),
@@ -117,6 +120,9 @@ executions = whole(
     merged=st.none() | data_changes,
 )
 shapes = st.lists(st.tuples(names, st.just("step"), st.booleans(), st.lists(names, max_size=2)))
+turns = whole(
+    Turn, number=ticks, gates=st.lists(names, max_size=2).map(tuple), admitted=st.booleans()
+)
 heads = whole(
     Head,
     status=st.sampled_from(WorkflowStatus),
@@ -134,6 +140,7 @@ heads = whole(
     inbox_seen=counts,
     shape=shapes.map(orjson.dumps),
     version=names,
+    turn=st.none() | turns,
 )
 origins = whole(
     Origin,
