@@ -78,8 +78,9 @@ def log(ctx: WorkflowContext) -> None:
 
 
 async def process(folder: Path, name: str) -> FluxResult:
-    # A crashed process keeps an instance for the length of its lease.
-    config = FluxConfig(lease=1)
+    # A crashed process keeps an instance for the length of its lease. One step at a time, so that
+    # what is printed is the same every time.
+    config = FluxConfig(lease=1, max_parallel_steps=1)
     wanted = {"folder": str(folder), "picture": str(folder / f"{name}.png")}
     async with FluxEngine(f"sqlite:///{folder / 'flux.db'}", config=config) as flux:
         return await flux.execute(gallery, wanted, id=name)

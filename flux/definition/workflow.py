@@ -120,6 +120,8 @@ class WorkflowDefinition:
 
     @_unbranched.default
     def _with_no_step_beside_them(self) -> frozenset[str]:
+        if any(step.join not in (None, "all") for step in self.steps):
+            return frozenset()  # what comes after a step may be done before it
         found: set[str] = set()
         before_all_later = (1 << len(self.order)) - 1
         for place in reversed(range(len(self.order))):

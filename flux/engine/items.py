@@ -181,7 +181,8 @@ def first_failed(step: StepDefinition, instance: Instance) -> Execution | None:
     failed = (
         execution
         for execution in instance.current.values()
-        if execution.status is StepStatus.FAILED and execution.handled_by == step.name
+        if execution.status is StepStatus.FAILED
+        and execution.handled_by == step.name == step_of(execution.step) != execution.step
     )
     return min(failed, key=lambda execution: execution.place, default=None)
 

@@ -372,7 +372,7 @@ class Driver:
 
     async def _ask(self, step: StepDefinition) -> plan.Action | None:
         assert step.when is not None
-        answer = await self._answer(step, step.when, "the predicate of step")
+        answer = await self._answer(step, step.when, "the predicate of step", bool)
         if answer is _NONE:
             return None
         if answer:
@@ -404,10 +404,16 @@ class Driver:
         if collected is not None:
             self._apply(collected(at=at))
 
-    async def _answer(self, step: StepDefinition, function: Callable[[Any], Any], what: str) -> Any:
+    async def _answer(
+        self,
+        step: StepDefinition,
+        function: Callable[[Any], Any],
+        what: str,
+        read: Callable[[Any], Any] = lambda answer: answer,
+    ) -> Any:
         """What a function without effects says; `_NONE`, and the step has failed, if it raised."""
         try:
-            return await self._calls.ask(step, function, what)
+            return read(await self._calls.ask(step, function, what))
         except BaseException as error:
             if goes_through(error):
                 raise

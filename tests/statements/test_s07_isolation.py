@@ -356,9 +356,10 @@ async def test_s07_a_step_does_not_see_its_siblings(engine: FluxEngine) -> None:
     }
 
 
-async def test_s07_a_join_folds_in_order_of_completion(engine: FluxEngine) -> None:
-    """Where both branches set a key, the one that completed last wins, for all that follows."""
-    order = Workflow("order")
+async def test_s07_a_join_folds_in_order_of_completion(open_engine: OpenEngine) -> None:
+    """Where both branches set a key, they are merged in that order, for all that follows."""
+    engine = await open_engine(max_parallel_steps=1)
+    order = Workflow("order").merge("last", lambda first, second: f"{first} {second}")
 
     def write(ctx: WorkflowContext) -> None:
         ctx.data["last"] = ctx.step
@@ -367,7 +368,7 @@ async def test_s07_a_join_folds_in_order_of_completion(engine: FluxEngine) -> No
     order.step("left", write, after="start").step("right", write, after="start")
     order.step("join", lambda ctx: ctx.data["last"], after=("left", "right"))
     result = await engine.execute(order)
-    assert (result.history[3].output, result.data) == ("right", {"last": "right"})
+    assert (result.history[3].output, result.data) == ("left right", {"last": "left right"})
 
 
 async def test_s07_an_entry_sees_nothing(engine: FluxEngine) -> None:

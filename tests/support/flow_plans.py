@@ -103,6 +103,11 @@ class FlowPlan:
     """In hours, which end at half past."""
     engines: int = 1
 
+    @property
+    def is_sequence(self) -> bool:
+        """Whether each step comes after the one before it."""
+        return all(step.after is None for step in self.steps)
+
     def sources(self, step: StepPlan) -> tuple[str, ...]:
         """The steps that it comes after."""
         if step.after is not None:

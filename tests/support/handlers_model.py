@@ -91,12 +91,13 @@ class Functions:
         self._calls = calls
         self._counts = counts
         self._process = process
+        self._alone = plan.is_sequence
 
     async def run(self, ctx: WorkflowContext) -> object:
         before = dict(ctx.data.items())
         outputs = {source: ctx.output(source) for source in self._sources}
         act, number = await self._act("run", ctx, self._step.script, data=before, seen=outputs)
-        put(ctx, ran(self._step, number, before))
+        put(ctx, ran(self._step, number, before, alone=self._alone))
         match act:
             case Act.RAISES:
                 raise ValueError
@@ -112,7 +113,7 @@ class Functions:
 
     async def verify(self, ctx: WorkflowContext) -> object:
         act, _ = await self._act("verify", ctx, self._step.verify, data=dict(ctx.data.items()))
-        ctx.data["verified"] = self._step.name
+        ctx.data[f"{self._step.name} verified"] = True
         match act:
             case Act.RAISES:
                 raise LookupError

@@ -171,7 +171,7 @@ class WayForward(WayBack):
             effect.failures += 1
             return None
         number = self._around.number_of("run", step.name)
-        changes = changed(base, ran(step, number, base))
+        changes = changed(base, ran(step, number, base, alone=self._plan.is_sequence))
         if act is Act.WAITS:
             return self._suspend(step, effect, attempt, changes)
         if act is not Act.WELL:
@@ -217,7 +217,9 @@ class WayForward(WayBack):
         if interrupted:
             return None
         if act is Act.WELL:
-            return self._complete(effect, "found", changed(base, {**base, "verified": step.name}))
+            return self._complete(
+                effect, "found", changed(base, {**base, f"{step.name} verified": True})
+            )
         if act is Act.DENIES:
             effect.outcome, effect.doubted = None, False
             if effect.exhausted:

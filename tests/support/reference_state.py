@@ -210,9 +210,12 @@ def act_of(script: Script, call: int) -> Act:
     return script[call - 1] if call <= len(script) else Act.WELL
 
 
-def ran(step: StepPlan, call: int, data: dict[str, Any]) -> dict[str, Any]:
-    """What a handler makes of data."""
-    made = {**data, step.name: call, "count": data.get("count", 0) + 1, "last": step.name}
+def ran(step: StepPlan, call: int, data: dict[str, Any], *, alone: bool) -> dict[str, Any]:
+    """What a handler makes of data; beside others it keeps to a key of its own."""
+    made = {**data, step.name: call}
+    if not alone:
+        return made
+    made |= {"count": data.get("count", 0) + 1, "last": step.name}
     if step.forgets:
         del made["last"]
     return made
