@@ -245,8 +245,9 @@ class Workflow:
             default=None if otherwise is None else otherwise[:1],
         )
         self._append(Step(self, name, _never_called, options, kind="branch", branch=branch))
-        every = (*chains.values(), otherwise or ())
-        self._declared.append(Gathering(name, every, begins_at=name))
+        every = (*chains.values(), *(() if otherwise is None else (otherwise,)))
+        skips = options.get("when") is not None
+        self._declared.append(Gathering(name, every, begins_at=name, may_be_skipped=skips))
         return self
 
     @overload

@@ -12,13 +12,15 @@ from flux.errors import listing
 class Gathering:
     """Chains of steps that begin together: those of a group, or of the cases of a branch.
 
-    `name` stands for all their ends where others come after it. `begins_at` is the branch.
+    `name` stands for all their ends where others come after it. `begins_at` is the branch, which is
+    an end itself if nothing may run after it.
     """
 
     name: str
     chains: tuple[tuple[str, ...], ...]
     after: tuple[str, ...] | None = None
     begins_at: str | None = None
+    may_be_skipped: bool = False
 
     @property
     def members(self) -> Iterator[str]:
@@ -28,7 +30,9 @@ class Gathering:
     def ends(self) -> tuple[str, ...]:
         """What comes last in it; a branch may choose a case without steps."""
         ends = tuple(chain[-1] for chain in self.chains if chain)
-        return ends if self.begins_at is None else (*ends, self.begins_at)
+        if self.begins_at is None or (all(self.chains) and not self.may_be_skipped):
+            return ends
+        return *ends, self.begins_at
 
 
 @frozen

@@ -134,8 +134,6 @@ class Attempts:
                 answer = await self._within(answer, ctx, what, timeout)
         finally:
             self._heartbeat.ends(ctx)
-        if isinstance(answer, Wait):
-            bool(answer)  # raises, and says why
         # A plain one runs in the loop, where nothing can stop it; it is judged afterwards.
         if self._clock.monotonic() - began > timeout:
             raise StepTimeoutError(what, timeout)

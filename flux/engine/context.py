@@ -137,7 +137,7 @@ class WorkflowContext:
             for name in self._definition.rescued.get(step_of(self.step), ())
             if name in self._instance.current
         )
-        handled = [e for e in rescued if e.handled_by == self.step]
+        handled = [e for e in rescued if e.handled_by == step_of(self.step)]
         last = max(handled, key=lambda execution: execution.ended_at or _LONG_AGO, default=None)
         return None if last is None else last.error
 

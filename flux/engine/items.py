@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -106,7 +106,7 @@ class Items:
             if name not in self._active and name not in self._waiting:
                 self._active[name] = None
                 self._look(name, current.get(name))
-        return *self._active, *self._come(instance, now)
+        return *islice(self._active, self._most), *self._come(instance, now)
 
     @property
     def is_over(self) -> bool:
@@ -184,7 +184,10 @@ def first_failed(step: StepDefinition, instance: Instance) -> Execution | None:
         if execution.status is StepStatus.FAILED
         and execution.handled_by == step.name == step_of(execution.step) != execution.step
     )
-    return min(failed, key=lambda execution: execution.place, default=None)
+    return min(failed, key=lambda one: (one.ended_at or _FAR, one.place), default=None)
+
+
+_FAR = datetime.max.replace(tzinfo=UTC)
 
 
 def open_items(step: StepDefinition, instance: Instance) -> Iterator[str]:

@@ -166,3 +166,14 @@ def test_rate_is_never_exceeded(made: list[tuple[int, int]]) -> None:
         if gate.ask(who, RATE, now, lease=LEASE).is_in:
             begun.append(now)
     assert all(sum(0 <= at - first < 60 for at in begun) <= 2 for first in begun)
+
+
+def test_how_long_it_is_kept() -> None:
+    """As long as somebody is there; a rate until the last beginning no longer counts."""
+    gate, rated = gate_of("a"), gate_of("a", bound=RATE, now=1000)
+    assert (gate.lasts(1000), rated.lasts(1020)) == (None, 41)
+    gate.leave(Place("a", 1))
+    assert gate.lasts(1000) == 1
+    rated.ask(Place("b", 1), RATE, 1020, lease=LEASE)
+    rated.ask(Place("c", 1), RATE, 1020, lease=LEASE)
+    assert rated.lasts(1020) is None

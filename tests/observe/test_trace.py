@@ -80,6 +80,9 @@ CANCEL_REQUESTED = events.CancelRequested(at=AT, number=1, rollback=False, error
 
 TOLD: list[tuple[Event, str, str | None]] = [
     (events.InstanceStarted(at=AT), "workflow:start", "running"),
+    (events.InstanceQueued(at=AT, reason="full", gates=("a",)), "workflow:queued", None),
+    (events.InstanceAdmitted(at=AT, gates=("a",)), "workflow:admitted", None),
+    (events.AdmissionFailed(at=AT, error=DECLINED), "workflow:not_admitted", None),
     (events.InstanceRecovered(at=AT), "workflow:recovered", None),
     (events.InstanceParked(at=AT, reason="10 recoveries"), "workflow:parked", "parked"),
     (events.InstanceUnparked(at=AT), "workflow:unparked", None),
@@ -143,7 +146,11 @@ TOLD: list[tuple[Event, str, str | None]] = [
     ),
     (events.StepsClosed(at=AT, error=DECLINED), "workflow:steps_closed", None),
     (events.DataConflictFound(at=AT, error=DECLINED), "workflow:conflict", None),
-    (events.RollbackRequested(at=AT, error=DECLINED), "workflow:rollback_requested", "rolling_back"),
+    (
+        events.RollbackRequested(at=AT, error=DECLINED),
+        "workflow:rollback_requested",
+        "rolling_back",
+    ),
     (events.StepLeftOut(at=AT, step="charge"), "step:left_out", "skipped"),
     (events.MapExpanded(at=AT, step="charge", items=b"[1]"), "step:expanded", "running"),
 ]
