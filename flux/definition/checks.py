@@ -130,8 +130,12 @@ def join_problems(definition: WorkflowDefinition) -> Iterator[str]:
         if needed > len(edges):
             yield f"{told}, it comes after {len(edges)} steps: {listing(edges)}"
             continue
-        for branch in dict.fromkeys(branch for edge in edges for branch, _ in conditions[edge]):
-            together = _most_together(branch, edges, conditions)
+        by_edge = {
+            edge: _conditions_of_edge(definition.step(edge), step.name, conditions)
+            for edge in edges
+        }
+        for branch in dict.fromkeys(branch for edge in edges for branch, _ in by_edge[edge]):
+            together = _most_together(branch, edges, by_edge)
             if len(together) < needed:
                 left = [edge for edge in edges if edge not in together]
                 yield (

@@ -115,13 +115,15 @@ def _resolved(
 ) -> tuple[str, ...]:
     """What `name` comes after: where a gathering is named, the ends of it and of those within."""
     resolved: dict[str, None] = {}
+    opened: set[str] = set()
     waiting = list(reversed(after))
     while waiting:
         source = waiting.pop()
         gathering = gatherings.get(source)
-        if gathering is None or source in resolved or name in gathering.members:
+        if gathering is None or source in opened or name in gathering.members:
             resolved[source] = None
             continue
+        opened.add(source)
         for end in reversed(gathering.ends):
             if end == source:
                 resolved[source] = None

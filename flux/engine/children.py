@@ -124,10 +124,11 @@ class Children:
         parent = instance.origin.parent
         if parent is None:
             return
-        end = f"{_ENDED}{instance.id}:{instance.head.run}:{instance.head.ticks}"
+        head = instance.head
+        end = f"{_ENDED}{instance.id}:{head.run}:{head.ticks}:{head.status}"
         signal = Signal(
             name=f"{_ENDED}{instance.id}",
-            payload=orjson.dumps({"status": instance.head.status}),
+            payload=orjson.dumps({"status": head.status}),
             sent_at=self._services.clock.now(),
             signal_id=f"{end}:{again}" if again else end,
         )

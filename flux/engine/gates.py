@@ -157,11 +157,14 @@ class Gate:
         if self.window is None:
             self.inside = [place for place in self.inside if place != who]
 
-    def step_back(self, who: Place) -> None:
-        """Somebody who was let in, in a time, cannot begin yet: it is the first to wait again."""
+    def step_back(self, who: Place, now: float) -> None:
+        """Somebody who was let in, in a time, cannot begin yet: it is the first to wait again.
+
+        It comes by itself once it can, and need not be called.
+        """
         if who in self.inside:
             self.inside.remove(who)
-            self.waiting.insert(0, evolve(who, at=0.0))
+            self.waiting.insert(0, evolve(who, at=now))
 
     def drop(self, gone: Collection[Place]) -> None:
         """These are no longer there."""

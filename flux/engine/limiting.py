@@ -129,7 +129,7 @@ class Turns:
                 continue
             # It does not begin yet, so it does not count as one that has begun.
             for begun in begins:
-                await self._change(begun.key, lambda gate, now: gate.step_back(self._place))
+                await self._change(begun.key, lambda gate, now: gate.step_back(self._place, now))
             return Waits(told=bound.told, gates=_gates(bounds), rest=rest)
         return None
 

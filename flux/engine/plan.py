@@ -247,7 +247,7 @@ class Plan:
         self._place = 0
         self._frontier = Frontier(definition)
         self._maps: dict[str, Items] = {}
-        self._before: dict[str, ItemList | None] = {}
+        self._before: dict[tuple[str, int], ItemList | None] = {}
         self._owed: list[int] | None = None
 
     def decide(
@@ -320,15 +320,23 @@ class Plan:
         name = step_of(step.name)
         if past is None or name == step.name:
             return past
-        if name not in self._before:
-            earlier = instance.past.get(name)
-            known = earlier is not None and earlier.items is not None
-            self._before[name] = ItemList(earlier) if earlier is not None and known else None
-        then = self._before[name]
+        then = self._list_of_run(instance, name, past.run)
         index, value = self.items(name, instance).list.of(step.name)
         if then is None or index >= then.count:
             return None
         return past if orjson.dumps(then.of(step.name)[1]) == orjson.dumps(value) else None
+
+    def _list_of_run(self, instance: Instance, name: str, run: int) -> ItemList | None:
+        """What the map of this name ran over in an earlier run; None if it did not come to it."""
+        if (name, run) not in self._before:
+            expanded = (
+                execution
+                for execution in instance.executions.values()
+                if execution.step == name and execution.run == run and execution.items is not None
+            )
+            found = next(expanded, None)
+            self._before[name, run] = None if found is None else ItemList(found)
+        return self._before[name, run]
 
     def _forward(self, instance: Instance, step: StepDefinition, now: datetime) -> Action:
         execution = instance.current.get(step.name)

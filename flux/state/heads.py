@@ -26,16 +26,25 @@ def first_head(at: datetime) -> Head:
 
 
 def moved(status: WorkflowStatus) -> Callable[[Instance, Event], Change]:
-    """A change that only moves an instance to this status, if the table allows it."""
+    """A change that only moves an instance to this status, if the table allows it.
+
+    One that has ended and is undone later keeps its end, and so does not take its unique key again:
+    whoever has that by now must not keep it from being undone.
+    """
 
     def moved(instance: Instance, event: Event) -> Change:
-        head = evolve(
-            instance.head,
-            status=move(instance.head.status, status),
-            updated_at=event.at,
-            ended_at=event.at if status.is_ended else None,
+        head = instance.head
+        undone = status is WorkflowStatus.ROLLING_BACK or (
+            status is WorkflowStatus.PARKED and head.direction is Direction.BACK
         )
-        return Change(head)
+        return Change(
+            evolve(
+                head,
+                status=move(head.status, status),
+                updated_at=event.at,
+                ended_at=event.at if status.is_ended else head.ended_at if undone else None,
+            )
+        )
 
     return moved
 

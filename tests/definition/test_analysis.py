@@ -259,12 +259,3 @@ def test_join_with_what_never_runs_is_an_orphan() -> None:
     flow.on_error(nothing, steps="card", name="a")
     flow.step("sum", nothing, after=("card", "a"), join="all")
     assert flow.build().orphans()["sum"] == "it can never run: 'a', which leads to it, never runs"
-
-
-def test_branch_that_never_leads_on_is_told() -> None:
-    """Each case has steps, so a join with the branch itself can never be met."""
-    flow = Workflow("order").branch("route", on=nothing, cases={"eu": ("vat", nothing)})
-    flow.step("log", nothing, after="route", join="all")
-    assert flow.build().orphans() == {
-        "log": "it can never run: branch 'route' itself never leads to it"
-    }

@@ -12,6 +12,11 @@ async def nothing(ctx: WorkflowContext) -> None:
     """A handler."""
 
 
+def fits(ctx: WorkflowContext) -> bool:
+    """A predicate."""
+    return True
+
+
 def sources(workflow: Workflow) -> dict[str, set[str]]:
     """By step, what it is declared to come after."""
     return {step.name: set(step.after) for step in workflow.build().steps}
@@ -106,7 +111,14 @@ def test_cases_begin_at_their_branch() -> None:
 def test_name_of_a_branch_means_its_ends() -> None:
     """As that of a group does; its cases come after the branch itself."""
     order = steps("a").branch("r", on=nothing, cases={1: member("x")}, default=member("y"))
-    assert sources(order.step("z", nothing, after="r"))["z"] == {"x", "y", "r"}
+    assert sources(order.step("z", nothing, after="r"))["z"] == {"x", "y"}
+
+
+@pytest.mark.parametrize("options", [{"default": None}, {"when": fits}], ids=["empty", "when"])
+def test_branch_after_which_nothing_may_run_is_an_end(options: dict[str, Any]) -> None:
+    """Where a case has no steps, or the branch may be skipped, what comes next comes after it."""
+    order = steps("a").branch("r", on=nothing, cases={1: member("x")}, **options)
+    assert sources(order.step("z", nothing))["z"] == {"x", "r"}
 
 
 def test_branch_may_stand_elsewhere() -> None:
@@ -128,7 +140,7 @@ def test_branch_in_a_case(outer_first: bool) -> None:
     found = sources(order.step("z", nothing))
     assert (found["out"], found["in"], found["q"]) == ({"a"}, {"out"}, {"out"})
     assert found["m"] == found["n"] == {"in"}
-    assert found["z"] == {"m", "n", "in", "q", "out"}
+    assert found["z"] == {"m", "n", "q"}
 
 
 def test_branch_within_a_chain() -> None:
@@ -138,7 +150,7 @@ def test_branch_within_a_chain() -> None:
     order.step("b", nothing).step("c", nothing).step("d", nothing)
     order.branch("r", on=nothing, cases={1: member("x"), 2: member("y")})
     found = sources(order.step("z", nothing))
-    assert (found["r"], found["x"], found["c"]) == ({"b"}, {"r"}, {"x", "y", "r"})
+    assert (found["r"], found["x"], found["c"]) == ({"b"}, {"r"}, {"x", "y"})
     assert (found["b"], found["d"], found["z"]) == ({"a"}, {"a"}, {"c", "d"})
 
 
@@ -216,6 +228,15 @@ def test_fallbacks_in_a_circle(followed: bool) -> None:
     if followed:
         order.step("b", nothing, after="a")
     assert "waits for itself: " in refused(order)
+
+
+@pytest.mark.parametrize("inner", ["r", "s"])
+def test_branches_in_a_circle(inner: str) -> None:
+    """A branch in a case of its own, or of one in a case of its own, waits for itself."""
+    order = Workflow("order").branch("r", on=nothing, cases={1: inner})
+    if inner != "r":
+        order.branch(inner, on=nothing, cases={1: "r"})
+    assert "step 'r' waits for itself: r -> " in refused(order.step("z", nothing))
 
 
 def test_fallback_that_is_its_own() -> None:

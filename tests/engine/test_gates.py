@@ -107,7 +107,7 @@ def test_time_at_the_gate_is_not_counted_twice() -> None:
 def test_stepping_back() -> None:
     """One that cannot begin yet for another limit does not count, and is the first to wait."""
     gate = gate_of("a", "b", "c", bound=RATE)
-    gate.step_back(Place("b", 1))
+    gate.step_back(Place("b", 1), 1000)
     assert (ids(tuple(gate.inside)), ids(tuple(gate.waiting))) == (["a"], ["b", "c"])
     assert not gate.ask(Place("c", 1), RATE, 1001, lease=LEASE).is_in
     assert gate.ask(Place("b", 1), RATE, 1001, lease=LEASE).is_in

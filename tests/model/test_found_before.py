@@ -39,10 +39,6 @@ LIVES = {
         FlowPlan((StepPlan(name="a", when=()),)),
         [Command("execute"), Command("execute")],
     ),
-    "a restarted branch does not see the one beside it": (
-        FlowPlan((StepPlan(name="a"), StepPlan(name="b", after=()))),
-        [Command("execute"), Command("restart", "a")],
-    ),
     "the cause is the attempt's error and not its verifier's": (
         FlowPlan(
             (

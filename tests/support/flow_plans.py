@@ -76,7 +76,7 @@ class StepPlan:
 
     name: str
     after: tuple[str, ...] | None = None
-    """None for the step before it."""
+    """None for the step before it, which is one of them otherwise: one step is open at a time."""
     script: Script = ()
     retries: int = 0
     pause: float = 0.0
@@ -103,11 +103,6 @@ class FlowPlan:
     """In hours, which end at half past."""
     engines: int = 1
 
-    @property
-    def is_sequence(self) -> bool:
-        """Whether each step comes after the one before it."""
-        return all(step.after is None for step in self.steps)
-
     def sources(self, step: StepPlan) -> tuple[str, ...]:
         """The steps that it comes after."""
         if step.after is not None:
@@ -115,33 +110,18 @@ class FlowPlan:
         place = self.steps.index(step)
         return (self.steps[place - 1].name,) if place else ()
 
-    def before(self, name: str) -> frozenset[str]:
-        """All steps that come before it in the graph."""
-        sources = self.sources(self.step(name))
-        return frozenset(sources).union(*(self.before(source) for source in sources))
+    def before(self, name: str) -> tuple[str, ...]:
+        """All steps that come before it."""
+        names = tuple(step.name for step in self.steps)
+        return names[: names.index(name)]
 
-    def from_on(self, name: str) -> frozenset[str]:
-        """The step and all that come after it in the graph."""
-        after = (step.name for step in self.steps if name in self.before(step.name))
-        return frozenset({name, *after})
+    def from_on(self, name: str) -> tuple[str, ...]:
+        """The step and all that come after it."""
+        names = tuple(step.name for step in self.steps)
+        return names[names.index(name) :]
 
     def step(self, name: str) -> StepPlan:
         return next(step for step in self.steps if step.name == name)
-
-    @property
-    def order(self) -> tuple[StepPlan, ...]:
-        """One step at a time: of those that are ready, the first declared."""
-        done: list[StepPlan] = []
-        while len(done) < len(self.steps):
-            names = {step.name for step in done}
-            done.append(
-                next(
-                    step
-                    for step in self.steps
-                    if step not in done and names.issuperset(self.sources(step))
-                )
-            )
-        return tuple(done)
 
 
 @frozen

@@ -91,13 +91,12 @@ class Functions:
         self._calls = calls
         self._counts = counts
         self._process = process
-        self._alone = plan.is_sequence
 
     async def run(self, ctx: WorkflowContext) -> object:
         before = dict(ctx.data.items())
         outputs = {source: ctx.output(source) for source in self._sources}
         act, number = await self._act("run", ctx, self._step.script, data=before, seen=outputs)
-        put(ctx, ran(self._step, number, before, alone=self._alone))
+        put(ctx, ran(self._step, number, before))
         match act:
             case Act.RAISES:
                 raise ValueError

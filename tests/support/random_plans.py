@@ -34,10 +34,10 @@ def waits(draw: st.DrawFn) -> WaitPlan:
 
 @st.composite
 def steps(draw: st.DrawFn, name: str, before: tuple[str, ...]) -> StepPlan:
-    """A step that may come after any of those `before` it."""
+    """A step after the last of those `before` it; it may name others of them besides."""
     once = draw(st.booleans())
     branches = draw(maybe(st.sets(st.sampled_from(before)))) if before else None
-    after = None if branches is None else tuple(sorted(branches))
+    after = None if branches is None else tuple(sorted({*branches, before[-1]}))
     when = draw(maybe(scripts(Act.DENIES, Act.RAISES)))
     wait = draw(waits())
     if draw(st.integers(0, 7)) == 7:

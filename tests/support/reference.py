@@ -253,7 +253,7 @@ class Reference:
         again = set(self.plan.from_on(step))
         for effect in live.effects:
             if not effect.replaced and (effect.is_undone or not effect.is_settled):
-                again |= self.plan.from_on(effect.step)
+                again.update(self.plan.from_on(effect.step))
         for effect in live.effects:
             if effect.step in again and effect.status == "suspended":
                 # It has acted, and nobody will know how.
@@ -267,7 +267,7 @@ class Reference:
 
     def _refuse_unfinished_before(self, live: Instance, step: str) -> None:
         before = self.plan.before(step)
-        effects = [live.current(s.name) for s in self.plan.order if s.name in before]
+        effects = [live.current(s.name) for s in self.plan.steps if s.name in before]
         if any(effect is not None and effect.is_undone for effect in effects):
             raise RefusedError("StepCompensatedError")
         if any(effect is None or not effect.is_settled for effect in effects):

@@ -40,7 +40,7 @@ class WayForward(WayBack):
         return self._rest("completed") if step is None else self._go(step)
 
     def _next_step(self) -> StepPlan | None:
-        for step in self._plan.order:
+        for step in self._plan.steps:
             effect = self.live.current(step.name)
             if effect is None or not effect.is_settled:
                 return step
@@ -171,7 +171,7 @@ class WayForward(WayBack):
             effect.failures += 1
             return None
         number = self._around.number_of("run", step.name)
-        changes = changed(base, ran(step, number, base, alone=self._plan.is_sequence))
+        changes = changed(base, ran(step, number, base))
         if act is Act.WAITS:
             return self._suspend(step, effect, attempt, changes)
         if act is not Act.WELL:

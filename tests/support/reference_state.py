@@ -1,5 +1,6 @@
 """What the model keeps of an instance, and what the scripted functions do to its data."""
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 from attrs import Factory, define
@@ -162,7 +163,7 @@ def afresh(effect: Effect, *, doubted: bool) -> None:
     effect.answered, effect.waiting = False, None
 
 
-def data_of(folds: list[Fold], steps: frozenset[str] | None = None) -> dict[str, Any]:
+def data_of(folds: list[Fold], steps: Collection[str] | None = None) -> dict[str, Any]:
     """The data as these changes made it, in their order; those of `steps` alone, if given."""
     data: dict[str, Any] = {}
     for fold in folds:
@@ -210,12 +211,9 @@ def act_of(script: Script, call: int) -> Act:
     return script[call - 1] if call <= len(script) else Act.WELL
 
 
-def ran(step: StepPlan, call: int, data: dict[str, Any], *, alone: bool) -> dict[str, Any]:
-    """What a handler makes of data; beside others it keeps to a key of its own."""
-    made = {**data, step.name: call}
-    if not alone:
-        return made
-    made |= {"count": data.get("count", 0) + 1, "last": step.name}
+def ran(step: StepPlan, call: int, data: dict[str, Any]) -> dict[str, Any]:
+    """What a handler makes of data."""
+    made = {**data, step.name: call, "count": data.get("count", 0) + 1, "last": step.name}
     if step.forgets:
         del made["last"]
     return made

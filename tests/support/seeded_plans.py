@@ -130,7 +130,7 @@ class Life:
         if not before or self._may(0.4):
             return None
         count = self._chance.randint(0, min(len(before), 2))
-        return tuple(sorted(self._chance.sample(before, count)))
+        return tuple(sorted({*self._chance.sample(before, count), before[-1]}))
 
     def _script(self, risk: float, acts: Sequence[Act]) -> Script:
         calls = range(self._chance.randint(0, 5))

@@ -37,7 +37,6 @@ SILENT = logging.getLogger("silent")
 SILENT.setLevel(logging.CRITICAL + 1)
 CONFIG = FluxConfig(
     lease=LEASE,
-    max_parallel_steps=1,
     poll=POLL,
     grace=GRACE,
     max_recoveries=MAX_RECOVERIES,
