@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from checkout import ROOT
+from families import waits_for
 from flux import FluxEngine, Workflow
 
 PAGE = (ROOT / "docs" / "graph.md").read_text()
@@ -45,6 +46,8 @@ def test_page_s_workflows_are_built(names: Names) -> None:
         "customs",
         "rollout",
         "pay",
+        "stack",
+        "setup",
     ]
 
 
@@ -67,3 +70,16 @@ async def test_page_s_choice_is_taken(names: Names) -> None:
             result = await flux.execute("customs", {"country": country})
             done = [step.name for step in result.history if step.status == "completed"]
             assert done == ["route", *ran, "send"]
+
+
+async def test_page_s_child_provisions(names: Names) -> None:
+    """The child has the id that the page tells, waits by itself, and its parent goes on."""
+    names["stack"].build()
+    async with FluxEngine(workflows=[names["setup"]]) as flux:
+        await flux.start("setup", {"customer": "kim"}, id="setup-7")
+        await waits_for(flux, "approval", id="setup-7:provision:1")
+        (child,) = await flux.children("setup-7")
+        assert child.id == "setup-7:provision:1"
+        assert (await flux.get(child.id)).parent_id == "setup-7"
+        assert (await flux.signal(child.id, "approved")).status == "completed"
+        assert (await flux.result("setup-7")).status == "completed"
