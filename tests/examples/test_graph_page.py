@@ -81,5 +81,5 @@ async def test_page_s_child_provisions(names: Names) -> None:
         (child,) = await flux.children("setup-7")
         assert child.id == "setup-7:provision:1"
         assert (await flux.get(child.id)).parent_id == "setup-7"
-        assert (await flux.signal(child.id, "approved")).status == "completed"
+        await flux.signal(child.id, "approved")
         assert (await flux.result("setup-7")).status == "completed"

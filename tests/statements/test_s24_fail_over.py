@@ -408,6 +408,7 @@ async def test_s24_nothing_to_do_costs_a_look_a_poll(
     await asyncio.gather(*(engine.execute(order) for _ in range(20)))
     await open_engine(looks, workflows=[order], clock=clock, poll=1)
     await until(lambda: looks.asked_when_next == 1)
+    await passing(clock, 0)
     for _ in range(10):
         await passing(clock, 1)
     assert (len(looks.limits), looks.asked_when_next, looks.claimed) == (11, 11, [])
