@@ -99,6 +99,7 @@ class Workflow:
         self._handlers: list[ErrorHandler] = []
         self._merges: dict[str, Merge] = {}
         self._limits: list[tuple[Any, Any, Any]] = []
+        self._children: list[WorkflowDefinition] = []
         self._built: WorkflowDefinition | None = None
 
     def __repr__(self) -> str:
@@ -296,8 +297,7 @@ class Workflow:
         """
         _refuse_unknown(options, WaitOptions.__annotations__, "child")
         self.refuse_changes()
-        known = self._child_definition(name, workflow)
-        child = Child(workflow=known, input=input, output=output)
+        child = self._child(name, workflow, input, output)
         undone = {**options, "compensate": _never_called}
         self._append(Step(self, name, _never_called, undone, kind="child", child=child))
         return self
@@ -458,17 +458,24 @@ class Workflow:
             "or a list of these"
         )
 
-    def _child_definition(
-        self, name: str, workflow: "Workflow | WorkflowDefinition | str"
-    ) -> WorkflowDefinition | str:
-        if isinstance(workflow, Workflow):
-            if workflow is self:
-                problem = f"step {name!r}: a workflow cannot contain itself; give its name to"
-                raise DefinitionError(self.name, [f"{problem} let it, to a bounded depth"])
-            return workflow.build()
-        if isinstance(workflow, WorkflowDefinition | str):
-            return workflow
-        raise TypeError(f"child({name!r}): {workflow!r} is neither a workflow nor the name of one")
+    def _child(
+        self,
+        name: str,
+        workflow: "Workflow | WorkflowDefinition | str",
+        input: Callable[[Any], Any] | None,
+        output: Callable[[Any], Any] | None,
+    ) -> Child:
+        if workflow is self:
+            problem = f"step {name!r}: a workflow cannot contain itself; give its name to"
+            raise DefinitionError(self.name, [f"{problem} let it, to a bounded depth"])
+        if isinstance(workflow, str):
+            return Child(workflow=workflow, input=input, output=output)
+        known = workflow.build() if isinstance(workflow, Workflow) else workflow
+        if not isinstance(known, WorkflowDefinition):
+            told = f"{workflow!r} is neither a workflow nor the name of one"
+            raise TypeError(f"child({name!r}): {told}")
+        self._children.append(known)
+        return Child(workflow=known.name, version=known.version, input=input, output=output)
 
     def _build(self) -> WorkflowDefinition:
         layout = self._layout()
@@ -535,6 +542,7 @@ class Workflow:
             fail_fast=self._fail_fast,
             merges=dict(self._merges),
             limits=tuple(declared_limit(*limit) for limit in self._limits),
+            children=tuple(self._children),
         )
 
     def _own_problems(self) -> list[str]:

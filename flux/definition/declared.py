@@ -1,7 +1,7 @@
 """Steps as they were declared, before the workflow is built."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from attrs import frozen
 
@@ -13,10 +13,15 @@ from flux.definition.step import Handler, StepDefinition, StepKind
 from flux.definition.wait import Wait
 from flux.errors import DefinitionError
 
-if TYPE_CHECKING:
-    from flux.definition.builder import Workflow
-
 HandlerT = TypeVar("HandlerT", bound=Handler)
+
+
+class Declaring(Protocol):
+    """The workflow that a step was declared in."""
+
+    @property
+    def name(self) -> str: ...
+    def refuse_changes(self) -> None: ...
 
 
 class Step:
@@ -24,7 +29,7 @@ class Step:
 
     def __init__(
         self,
-        workflow: "Workflow",
+        workflow: Declaring,
         name: str,
         handler: Handler,
         options: Any,

@@ -1,16 +1,13 @@
 """What a step may be besides a call of its handler, and what may become of its failure."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from attrs import field, frozen
 from attrs.converters import optional
 
 from flux.definition.policy import seconds
 from flux.errors import StoredError
-
-if TYPE_CHECKING:
-    from flux.definition.workflow import WorkflowDefinition
 
 OnItemFailure = Literal["continue", "stop", "cancel"]
 """Whether the others go on, are not begun any more, or are cancelled as well."""
@@ -76,18 +73,14 @@ class Each:
 class Child:
     """A workflow of its own that runs as a step.
 
-    `workflow` is a definition, or the name of one that the engine knows. `input` makes its input
-    from the step's context, `output` the step's output from its `WorkflowState`.
+    `workflow` is its name, `version` None for the newest that the engine knows. `input` makes its
+    input from the step's context, `output` the step's output from its `WorkflowState`.
     """
 
-    workflow: "WorkflowDefinition | str"
+    workflow: str
+    version: str | None = None
     input: Callable[[Any], Any] | None = None
     output: Callable[[Any], Any] | None = None
-
-    @property
-    def name(self) -> str:
-        """The name of the workflow."""
-        return self.workflow if isinstance(self.workflow, str) else self.workflow.name
 
 
 @frozen(kw_only=True)

@@ -33,9 +33,8 @@ class Registry:
         if known is definition:
             return definition
         self._check(definition)
-        for step in definition.steps:
-            if step.child is not None and not isinstance(step.child.workflow, str):
-                self.register(step.child.workflow)
+        for child in definition.children:
+            self.register(child)
         versions = self._versions.setdefault(definition.name, {})
         if known is not None and known.shape != definition.shape:
             raise WorkflowConflictError(definition.name, definition.version)
@@ -51,6 +50,10 @@ class Registry:
         if name not in self._versions:
             raise UnknownWorkflowError(name, self._versions)
         return next(reversed(self._versions[name].values()))
+
+    def named(self, name: str, version: str | None) -> WorkflowDefinition:
+        """The one of this version, the newest for None; `UnknownWorkflowError` for neither."""
+        return self.newest(name) if version is None else self.of_instance(name, version)
 
     def of_instance(self, name: str, version: str) -> WorkflowDefinition:
         """The instance's own version where it is registered, otherwise the newest."""

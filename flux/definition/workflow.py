@@ -79,6 +79,8 @@ class WorkflowDefinition:
     merges: Mapping[str, Merge] = Factory(dict)
     """By key of the data, how values are merged that steps wrote beside each other."""
     limits: tuple[Limit, ...] = ()
+    children: tuple["WorkflowDefinition", ...] = ()
+    """The workflows that it runs as steps, where they were not given by their names."""
     sources: Mapping[str, tuple[str, ...]] = field(init=False, repr=False)
     """By step, all that come right before it in the graph."""
     order: tuple[StepDefinition, ...] = field(init=False)

@@ -157,7 +157,7 @@ class Children:
         family = self._family(step, parent)
         if family.depth > self._services.config.max_depth:
             raise TooDeepError(step.name, family.depth)
-        definition = self._registry.find(step.child.workflow)
+        definition = self._registry.named(step.child.workflow, step.child.version)
         given = orjson.loads(parent.origin.input)
         if step.child.input is not None:
             given = await self._answer(step.child.input, ctx, f"the input of child {step.name!r}")
@@ -260,7 +260,7 @@ class Children:
             found = await self._child(id, parent.id)
             if found is not None or await self._load(id) is not None:
                 return found
-            definition = self._registry.find(step.child.workflow)
+            definition = self._registry.named(step.child.workflow, step.child.version)
             child = self._new(definition, id, b"{}", self._family(step, parent), is_real=False)
             at = self._services.clock.now()
             error = StoredError.of(InstanceCancelledError(id, "its parent went no further"))

@@ -16,7 +16,7 @@ def marks_of(step: StepDefinition) -> Iterator[str]:
     if step.each is not None:
         yield _repeated(step.each)
     if step.child is not None:
-        yield f"workflow {step.child.name}"
+        yield f"workflow {step.child.workflow}"
     if isinstance(step.join, int):
         yield f"join: {step.join} of {len(step.after)}"
     elif step.join is not None:
