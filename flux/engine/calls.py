@@ -1,11 +1,10 @@
 """The calls of the users' functions that one driver makes, and what happened by each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
-from attrs import frozen
 
 from flux import events
 from flux.definition.nodes import Cache
@@ -26,8 +25,7 @@ from flux.state.execution import Execution, idempotency_key
 from flux.state.instance import Instance
 
 
-@frozen
-class Called:
+class Called(NamedTuple):
     """A call that has ended, and how."""
 
     action: plan.Run | plan.Verify | plan.Undo
@@ -50,6 +48,7 @@ class Calls:
     ) -> None:
         self._services = services
         self._plan = decided
+        self._sees_all = decided.definition.is_sequence
         self._instance = instance
         self._watcher = watcher
         self._tell = tell
@@ -143,8 +142,8 @@ class Calls:
             step=step.name,
             attempt=attempt or outcome.next_attempt(execution),
             key=idempotency_key(instance.id, step.name, generation),
-            data=self._data_before(step),
-            items=self._items(step),
+            data=instance.data if self._sees_all else self._data_before(step),
+            items=None if step.kind != "item" else self._items(step),
         )
 
     def _data_before(self, step: StepDefinition) -> dict[str, orjson.Fragment]:
@@ -184,17 +183,17 @@ class Calls:
             self._lists[name, execution.run] = ItemList(then)
         return self._lists[name, execution.run]
 
-    async def _call(
+    def _call(
         self,
         step: StepDefinition,
         function: Callable[[Any], Any],
         ctx: WorkflowContext,
         timeout: float | None,
-    ) -> Attempted:
+    ) -> Coroutine[Any, Any, Attempted]:
         limit = timeout or self._services.config.default_timeout
         if step.child is not None:
             limit = None  # it has the limits of its own steps
-        return await self._services.attempts.run(step, function, ctx, limit)
+        return self._services.attempts.run(step, function, ctx, limit)
 
     async def _call_unless_kept(
         self, step: StepDefinition, cache: Cache, ctx: WorkflowContext

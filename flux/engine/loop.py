@@ -35,6 +35,9 @@ from flux.state.instance import Head, Instance
 from flux.state.status import Cancelling, StepStatus, WorkflowStatus
 
 _WAITS = (plan.Together, plan.Pause)
+_CALLS = (plan.Run, plan.Verify, plan.Undo)
+_BEGINNINGS = (plan.Run, plan.Verify)
+# Tuples: a union costs more to ask, on the way of every step.
 
 _driven: ContextVar[str | None] = ContextVar("flux_driven", default=None)
 
@@ -274,15 +277,14 @@ class Driver:
         while True:
             if self._journal.is_stale:
                 await self._journal.read_inbox()
-            action = self._plan.decide(
-                self.instance, self._lookout.time_to_decide(), self._busy(begin)
-            )
+            busy = () if self._beside is None else self._beside.busy(begin)
+            action = self._plan.decide(self.instance, self._lookout.time_to_decide(), busy)
             if type(action) is plan.Run and self._plan.is_alone:
                 return action
             decided = await self._settled(action)
             if decided is None:
                 continue
-            if isinstance(decided, plan.Run | plan.Verify) and not self._plan.is_alone:
+            if isinstance(decided, _BEGINNINGS) and not self._plan.is_alone:
                 begin = (*begin, decided)
             elif isinstance(decided, plan.Together) and begin and self._lookout.is_turning:
                 for one in begin:
@@ -374,7 +376,7 @@ class Driver:
                 self._lookout.seconds_until(action.until), self._lookout.seconds_to_deadline()
             )
             return Terms((), None, pause) if pause > lease else Terms((), lease, None)
-        assert isinstance(action, plan.Run | plan.Verify | plan.Undo)
+        assert isinstance(action, _CALLS)
         return Terms((action.step.name,), lease, None)
 
     # Acting
@@ -384,7 +386,7 @@ class Driver:
             await self._act_together(action)
         elif await self._lookout.is_called_off(action):
             self._asking.keep(action)
-        elif isinstance(action, plan.Run | plan.Verify | plan.Undo):
+        elif isinstance(action, _CALLS):
             called = await self._calls.make(action)
             attempted = called.attempted
             if attempted.ended is not None:

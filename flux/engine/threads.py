@@ -63,15 +63,19 @@ class Threads:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
-        self._idle = 0
+        self._free = 0
+        """Threads without a job, also those that are about to look for one."""
+        self._queued = 0
+        """Jobs that no thread has said to have taken: the queue alone would not know of these."""
         self._abandoned = 0
 
     def submit(self, function: Callable[[Any], Any], argument: Any) -> Job:
         """Queue a call for the next free thread."""
         job = Job(function, argument)
-        self._jobs.put(job)
         with self._lock:
+            self._queued += 1
             self._add_thread_if_needed()
+        self._jobs.put(job)
         return job
 
     def withdraw(self, job: Job) -> bool:
@@ -108,20 +112,14 @@ class Threads:
                 self._jobs.put(None)
 
     def _add_thread_if_needed(self) -> None:
-        if self._idle >= self._jobs.qsize() or self._threads >= self._limit:
+        if self._free >= self._queued or self._threads >= self._limit:
             return
         self._threads += 1
+        self._free += 1
         threading.Thread(target=self._work, name="flux-handler", daemon=True).start()
 
     def _work(self) -> None:
-        while True:
-            with self._lock:
-                self._idle += 1
-            job = self._jobs.get()
-            with self._lock:
-                self._idle -= 1
-            if job is None:
-                return
+        while (job := self._jobs.get()) is not None:
             if not self._begins(job):
                 continue
             job.run()
@@ -130,6 +128,8 @@ class Threads:
 
     def _begins(self, job: Job) -> bool:
         with self._lock:
+            self._queued -= 1
+            self._free -= not job.is_withdrawn
             job.has_begun = not job.is_withdrawn
             return job.has_begun
 
@@ -137,6 +137,7 @@ class Threads:
         with self._lock:
             job.is_over = True
             self._abandoned -= job.is_abandoned
+            self._free += not job.is_replaced
             return job.is_replaced
 
 

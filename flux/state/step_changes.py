@@ -20,33 +20,59 @@ def completed(instance: Instance, event: events.StepCompleted) -> Change:
     known = instance.current.get(event.step)
     if known is not None and known.status is StepStatus.SUSPENDED:
         return _waited(known, event, head)
+    execution = _at_once(instance, event, head) if known is None else _at_last(known, event, head)
+    return Change(head, (execution,), event.merged or event.changes)
+
+
+def _at_once(instance: Instance, event: events.StepCompleted, head: Head) -> Execution:
+    """What a step comes to that nothing is known of."""
     # Constructed, not evolved: this is on the way of every step.
-    number = head.ticks if known is None else known.number
-    if known is None and instance.reserved:
-        number = instance.reserved.pop(event.step, number)
-    execution = Execution(
+    ticks = head.ticks
+    number = instance.reserved.pop(event.step, ticks) if instance.reserved else ticks
+    return Execution(
         number=number,
         step=event.step,
         status=StepStatus.COMPLETED,
-        place=number if known is None else known.place,
-        generation=instance.generation(event.step) if known is None else known.generation,
+        place=number,
+        generation=instance.generation(event.step),
         run=head.run,
         outcome=Outcome.COMPLETED,
         attempts=event.attempt,
-        failures=0 if known is None else known.failures,
-        started_at=event.started_at if known is None else known.started_at,
+        started_at=event.started_at,
+        ended_at=event.at,
+        output=event.output,
+        changes=event.changes,
+        finished=ticks,
+        folded=ticks,
+        merged=event.merged,
+        cached=event.cached,
+    )
+
+
+def _at_last(known: Execution, event: events.StepCompleted, head: Head) -> Execution:
+    """What a step comes to after attempts that failed, or after its items."""
+    return Execution(
+        number=known.number,
+        step=event.step,
+        status=StepStatus.COMPLETED,
+        place=known.place,
+        generation=known.generation,
+        run=head.run,
+        outcome=Outcome.COMPLETED,
+        attempts=event.attempt,
+        failures=known.failures,
+        started_at=known.started_at,
         ended_at=event.at,
         output=event.output,
         changes=event.changes,
         finished=head.ticks,
         folded=head.ticks,
-        failed_attempts=() if known is None else known.failed_attempts,
-        items=None if known is None else known.items,
-        batch_size=None if known is None else known.batch_size,
+        failed_attempts=known.failed_attempts,
+        items=known.items,
+        batch_size=known.batch_size,
         merged=event.merged,
         cached=event.cached,
     )
-    return Change(head, (execution,), event.merged or event.changes)
 
 
 def _waited(known: Execution, event: events.StepCompleted, head: Head) -> Change:
