@@ -29,7 +29,7 @@ FluxError
 ├── WaitTimeoutError           TimeoutError   a signal did not come in time
 ├── DataConflictError          ValueError     parallel steps wrote different values to one key
 ├── NoCaseError                LookupError    a branch has no case for the value
-├── JoinNotMetError            RuntimeError   too many of the steps before a join never ran
+├── JoinNotMetError            RuntimeError   too few ways lead to a join
 ├── NotAListError              TypeError      a map was given something else to run over
 ├── MapFailedError             RuntimeError   an item of a map failed for good
 ├── BatchResultError           TypeError      a batch has not as many results as items
@@ -362,14 +362,14 @@ class NoCaseError(FluxError, LookupError):
 
 
 class JoinNotMetError(FluxError, RuntimeError):
-    """Too many of the steps before a join never ran; `missing` are their names."""
+    """Too few ways lead to a join; `missing` are the steps from which none does."""
 
     def __init__(self, step: str, join: object, missing: Iterable[str]) -> None:
         self.step = step
         self.missing = tuple(missing)
         names = ", ".join(map(repr, self.missing))
         super().__init__(
-            f"step {step!r}: join={join!r} can no longer be met, since {names} never ran"
+            f"step {step!r}: join={join!r} can no longer be met, since no way leads on from {names}"
         )
 
 

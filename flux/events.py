@@ -238,10 +238,14 @@ class InstanceRestarted(Event):
 
 @frozen(kw_only=True)
 class StepsRetried(Event):
-    """A person let failed steps run again; those in `verify` are asked whether they acted."""
+    """A person let failed steps run again; those in `verify` are asked whether they acted.
+
+    Those in `aside` had only run since these failed.
+    """
 
     steps: tuple[str, ...]
     verify: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -1,34 +1,24 @@
 """The one builder of workflows: fluent, or with decorators."""
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Self, Unpack, overload
 
-from flux.definition.checks import (
-    bound_problems,
-    correlation_problems,
-    cycle_problems,
-    function_problem,
-    graph_problems,
-    idle_problems,
-    join_problems,
-    wait_problems,
-)
-from flux.definition.declared import ErrorHandler, Step, names_in, rescues_of
-from flux.definition.layout import Gathering, Layout
-from flux.definition.nodes import Branch, Child, Each, Group, declared_limit
-from flux.definition.policy import Duration, seconds
+from flux.definition.building import Declared, built
+from flux.definition.checks import names_problems
+from flux.definition.declared import ErrorHandler, Step, names_in
+from flux.definition.layout import Gathering
+from flux.definition.nodes import Branch, Child, Each, Group
+from flux.definition.policy import Duration
 from flux.definition.step import (
     After,
     CallOptions,
     Handler,
     MapOptions,
     PlaceOptions,
-    StepDefinition,
     StepKind,
     StepOptions,
     WaitOptions,
-    is_async,
 )
 from flux.definition.wait import OnTimeout, Wait, declared_sleep, declared_wait
 from flux.definition.workflow import (
@@ -36,8 +26,6 @@ from flux.definition.workflow import (
     Merge,
     WorkflowDefinition,
     WorkflowDescriptor,
-    data_type_problem,
-    input_type_problem,
 )
 from flux.errors import DefinitionError, listing
 
@@ -86,20 +74,17 @@ class Workflow:
     ) -> None:
         self.name = name
         self.version = version
-        self._input = input
-        self._data = data
-        self._validate = validate
-        self._correlate_by = correlate_by
-        self._unique = unique
-        self._deadline = deadline
-        self._fail_fast = fail_fast
-        self._steps: list[Step] = []
-        self._declared: list[str | Gathering] = []
-        self._groups: list[tuple[Group, tuple[str, ...]]] = []
-        self._handlers: list[ErrorHandler] = []
-        self._merges: dict[str, Merge] = {}
-        self._limits: list[tuple[Any, Any, Any]] = []
-        self._children: list[WorkflowDefinition] = []
+        self._declared = Declared(
+            name=name,
+            version=version,
+            input=input,
+            data=data,
+            validate=validate,
+            correlate_by=correlate_by,
+            unique=unique,
+            deadline=deadline,
+            fail_fast=fail_fast,
+        )
         self._built: WorkflowDefinition | None = None
 
     def __repr__(self) -> str:
@@ -107,36 +92,36 @@ class Workflow:
 
     @property
     def step_count(self) -> int:
-        return len(self._steps)
+        return len(self._declared.steps)
 
     def input(self, cls: type) -> Self:
         """Type the input with an attrs class."""
         self.refuse_changes()
-        self._input = cls
+        self._declared.input = cls
         return self
 
     def data(self, cls: type) -> Self:
         """Type the data with an attrs class."""
         self.refuse_changes()
-        self._data = cls
+        self._declared.data = cls
         return self
 
     def validate(self, function: InputValidator) -> Self:
         """Check each input with `function`."""
         self.refuse_changes()
-        self._validate = function
+        self._declared.validate = function
         return self
 
     def correlate_by(self, *keys: str, unique: bool = True) -> Self:
         """Let instances be found by these keys of their input."""
         self.refuse_changes()
-        self._correlate_by, self._unique = keys, unique
+        self._declared.correlate_by, self._declared.unique = keys, unique
         return self
 
     def deadline(self, duration: Duration) -> Self:
         """Let instances fail that have not ended so long, seconds or a `timedelta`, after start."""
         self.refuse_changes()
-        self._deadline = duration
+        self._declared.deadline = duration
         return self
 
     @overload
@@ -213,11 +198,17 @@ class Workflow:
         once; with `fail_fast` the failure of one cancels the others. `after=name` means all ends.
         """
         self.refuse_changes()
+        told = f"group {name!r}"
+        if not isinstance(members, list | tuple):
+            self._wrong(f"{told}: {members!r} is no list of members")
+            return self
+        if after is not None:
+            self._wrong(*(f"{told}: {why}" for why in names_problems("after", after)))
         chains = tuple(self._chain(member) for member in members)
         given = None if after is None else names_in(after)
-        self._declared.append(Gathering(name, chains, after=given))
+        self._declared.places.append(Gathering(name, chains, after=given))
         group = Group(name, concurrency=concurrency, fail_fast=fail_fast)
-        self._groups.append((group, tuple(step for chain in chains for step in chain)))
+        self._declared.groups.append((group, tuple(step for chain in chains for step in chain)))
         return self
 
     def branch(
@@ -238,6 +229,9 @@ class Workflow:
         """
         _refuse_unknown(options, PlaceOptions.__annotations__, "branch")
         self.refuse_changes()
+        if not isinstance(cases, Mapping):
+            self._wrong(f"branch {name!r}: cases={cases!r} maps no keys to steps")
+            return self
         chains = {key: self._chain(member) for key, member in cases.items()}
         otherwise = None if isinstance(default, NoDefault) else self._chain(default)
         branch = Branch(
@@ -248,7 +242,7 @@ class Workflow:
         self._append(Step(self, name, _never_called, options, kind="branch", branch=branch))
         every = (*chains.values(), *(() if otherwise is None else (otherwise,)))
         skips = options.get("when") is not None
-        self._declared.append(Gathering(name, every, begins_at=name, may_be_skipped=skips))
+        self._declared.places.append(Gathering(name, every, begins_at=name, may_be_skipped=skips))
         return self
 
     @overload
@@ -342,22 +336,25 @@ class Workflow:
         """
         _refuse_unknown(options, CallOptions.__annotations__, "on_error")
         self.refuse_changes()
-        covered = (
-            None
-            if steps is None
-            else names_in(tuple(steps) if not isinstance(steps, str) else steps)
-        )
+        if isinstance(steps, Iterable) and not isinstance(steps, str):
+            steps = tuple(steps)
+        if steps is not None:
+            self._wrong(*(f"on_error: {why}" for why in names_problems("steps", steps)))
+        covered = None if steps is None else names_in(steps)
         types = errors if isinstance(errors, tuple) else (errors,)
 
         def declare(decorated: Any) -> Step:
             step = self._add(name or _name_of(decorated), decorated, options)
-            self._handlers.append(ErrorHandler(step.name, covered, types))
+            self._declared.handlers.append(ErrorHandler(step.name, covered, types))
             return step
 
         if handler is None:
             return declare
         if isinstance(handler, str):
-            self._handlers.append(ErrorHandler(handler, covered, types))
+            if given := [*options, *(["name"] if name is not None else [])]:
+                told = f"on_error({handler!r}) takes no {listing(given)}"
+                self._wrong(f"{told}: give them where the step is declared")
+            self._declared.handlers.append(ErrorHandler(handler, covered, types))
         else:
             declare(handler)
         return self
@@ -370,7 +367,12 @@ class Workflow:
         with `DataConflictError`.
         """
         self.refuse_changes()
-        self._merges[key] = function
+        if not isinstance(key, str):
+            self._wrong(f"merge: {key!r} is no key of the data")
+        elif key in self._declared.merges:
+            self._wrong(f"merge({key!r}) was given before")
+        else:
+            self._declared.merges[key] = function
         return self
 
     def limit(
@@ -388,18 +390,22 @@ class Workflow:
         instances of the workflow count together.
         """
         self.refuse_changes()
-        self._limits.append((key, concurrency, rate))
+        self._declared.limits.append((key, concurrency, rate))
         return self
 
     def build(self) -> WorkflowDefinition:
         """The finished workflow; `DefinitionError` with all its problems if it makes no sense."""
         if self._built is None:
-            self._built = self._build()
+            self._built = built(self._declared)
         return self._built
 
     def describe(self) -> WorkflowDescriptor:
         """Name, version and steps as plain values."""
         return self.build().describe()
+
+    def _wrong(self, *problems: str) -> None:
+        """What makes no sense is told when the workflow is built, with all the rest."""
+        self._declared.problems += problems
 
     def refuse_changes(self) -> None:
         """Raise if the workflow was built already."""
@@ -419,21 +425,21 @@ class Workflow:
         plain = handler.handler if isinstance(handler, Step) else handler
         step = Step(self, name, plain, options, kind=kind, each=each)
         self._append(step)
-        self._declared.append(name)
+        self._declared.places.append(name)
         return step
 
     def _append(self, step: Step) -> None:
-        self._steps.append(step)
+        self._declared.steps.append(step)
         if step.kind in ("branch", "child"):
-            self._declared.append(step.name)
+            self._declared.places.append(step.name)
 
     def _add_wait(self, name: str, kind: StepKind, waits: Wait, options: Any) -> Self:
         async def waiting(ctx: Any) -> Wait:
             return waits
 
         self.refuse_changes()
-        self._steps.append(Step(self, name, waiting, options, kind=kind, waits=waits))
-        self._declared.append(name)
+        self._declared.steps.append(Step(self, name, waiting, options, kind=kind, waits=waits))
+        self._declared.places.append(name)
         return self
 
     def _chain(self, member: Member | None) -> tuple[str, ...]:
@@ -474,119 +480,8 @@ class Workflow:
         if not isinstance(known, WorkflowDefinition):
             told = f"{workflow!r} is neither a workflow nor the name of one"
             raise TypeError(f"child({name!r}): {told}")
-        self._children.append(known)
+        self._declared.children.append(known)
         return Child(workflow=known.name, version=known.version, input=input, output=output)
-
-    def _build(self) -> WorkflowDefinition:
-        layout = self._layout()
-        steps = [
-            *(problem for step in self._steps for problem in step.problems()),
-            *self._handler_problems(),
-            *layout.problems(),
-        ]
-        edges = list(self._edges(layout))
-        problems = [*self._own_problems(), *steps, *graph_problems(edges)]
-        if problems:
-            raise DefinitionError(str(self.name), problems)
-        defined = self._defined_steps(layout)
-        if problems := list(cycle_problems(defined)):
-            raise DefinitionError(self.name, problems)
-        definition = self._defined(defined)
-        problems = [
-            *wait_problems(definition),
-            *join_problems(definition),
-            *idle_problems(definition, dict.fromkeys(handler.step for handler in self._handlers)),
-        ]
-        if problems:
-            raise DefinitionError(self.name, problems)
-        return definition
-
-    def _edges(self, layout: Layout) -> Iterator[tuple[str, tuple[str, ...]]]:
-        sources = layout.sources()
-        return ((step.name, sources.get(step.name, ())) for step in self._steps)
-
-    def _layout(self) -> Layout:
-        placed = {
-            step.name: names_in(step.options["after"])
-            for step in self._steps
-            if "after" in step.options
-        }
-        apart = {step.options["fallback"] for step in self._steps if "fallback" in step.options}
-        apart |= {handler.step for handler in self._handlers}
-        return Layout(self._declared, placed, apart)
-
-    def _defined_steps(self, layout: Layout) -> tuple[StepDefinition, ...]:
-        sources = layout.sources()
-        groups = {name: group for group, names in self._groups for name in names}
-        rescues = rescues_of(self._steps, sources, self._handlers)
-        return tuple(
-            step.definition(
-                after=sources[step.name],
-                rescues=rescues[step.name],
-                group=groups.get(step.name),
-            )
-            for step in self._steps
-        )
-
-    def _defined(self, steps: tuple[StepDefinition, ...]) -> WorkflowDefinition:
-        return WorkflowDefinition(
-            name=self.name,
-            version=self.version,
-            steps=steps,
-            input_type=self._input,
-            data_type=self._data,
-            validate=self._validate,
-            correlate_by=names_in(self._correlate_by),
-            unique=self._unique,
-            deadline=None if self._deadline is None else seconds(self._deadline),
-            fail_fast=self._fail_fast,
-            merges=dict(self._merges),
-            limits=tuple(declared_limit(*limit) for limit in self._limits),
-            children=tuple(self._children),
-        )
-
-    def _own_problems(self) -> list[str]:
-        texts = {"name": self.name, "version": self.version}
-        problems: list[str | None] = [
-            f"its {what} {text!r} is no printable text"
-            for what, text in texts.items()
-            if not isinstance(text, str) or not text.strip() or not text.isprintable()
-        ]
-        if self._input is not None:
-            problems.append(input_type_problem(self._input))
-        if self._data is not None:
-            problems.append(data_type_problem(self._data))
-        if self._validate is not None and (why := function_problem(self._validate, "the input")):
-            problems.append(f"validate: {why}")
-        if self._validate is not None and is_async(self._validate):
-            problems.append("validate: it is async; it must be a plain function")
-        problems += correlation_problems(
-            self._correlate_by, self._input, unique=self._unique, deadline=self._deadline
-        )
-        problems += bound_problems(
-            fail_fast=self._fail_fast,
-            groups=[group for group, _ in self._groups],
-            merges=self._merges,
-            limits=self._limits,
-        )
-        return [problem for problem in problems if problem]
-
-    def _handler_problems(self) -> Iterator[str]:
-        names = {step.name for step in self._steps}
-        for handler in self._handlers:
-            for name in (handler.step, *(handler.steps or ())):
-                if name not in names:
-                    yield f"on_error: {name!r} is no step; there are: {listing(names)}"
-            for error in handler.errors:
-                if not (isinstance(error, type) and issubclass(error, BaseException)):
-                    yield f"on_error: {error!r} is no error type"
-        for step in self._steps:
-            fallback = step.options.get("fallback")
-            if fallback is not None and fallback not in names:
-                yield (
-                    f"step {step.name!r}: fallback={fallback!r} is no step; "
-                    f"there are: {listing(names)}"
-                )
 
 
 def create_workflow(name: str) -> Workflow:

@@ -123,6 +123,8 @@ def join_problems(definition: WorkflowDefinition) -> Iterator[str]:
     conditions = _conditions(definition)
     for step in definition.order:
         edges = step.after
+        if isinstance(step.join, int) and not edges and not definition.rescued.get(step.name):
+            yield f"step {step.name!r}: join={step.join}, but it comes after nothing"
         if step.join is None or step.join == "any" or not edges:
             continue
         needed = len(edges) if step.join == "all" else step.join
@@ -210,6 +212,7 @@ def bound_problems(
     if not isinstance(fail_fast, bool):
         yield f"fail_fast is True or False, not {fail_fast!r}"
     for group in groups:
+        yield from (f"group {group.name!r}: {problem}" for problem in _name_problems(group.name))
         yield from _count_problems(f"group {group.name!r}: concurrency", group.concurrency)
         if not isinstance(group.fail_fast, bool):
             yield f"group {group.name!r}: fail_fast is True or False, not {group.fail_fast!r}"
@@ -226,10 +229,10 @@ def bound_problems(
 
 def _merge_problems(merges: Mapping[Any, object]) -> Iterator[str]:
     for key, function in merges.items():
-        if not isinstance(key, str):
-            yield f"merge: {key!r} is no key of the data"
-        if not callable(function) or is_async(function):
-            yield f"merge({key!r}): {function!r} is no plain function"
+        if why := function_problem(function, "the first value", "the second"):
+            yield f"merge({key!r}): {why}"
+        elif callable(function) and is_async(function):
+            yield f"merge({key!r}): it is async; it must be a plain function"
 
 
 def _count_problems(told: str, count: object) -> Iterator[str]:
@@ -237,26 +240,33 @@ def _count_problems(told: str, count: object) -> Iterator[str]:
         yield f"{told} is a number of 1 or more, not {count!r}"
 
 
-def function_problem(function: object, argument: str) -> str | None:
-    """Why `function` cannot be called with one argument; None if it can."""
+def function_problem(function: object, *arguments: str) -> str | None:
+    """Why `function` cannot be called with these arguments; None if it can."""
     if not callable(function):
         return f"{function!r} is no function"
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         return "it is a generator; use a plain or async function"
     try:
-        inspect.signature(function).bind(None)
+        inspect.signature(function).bind(*arguments)
     except TypeError:
-        return f"it must take one argument, {argument}: {inspect.signature(function)}"
+        count = "one argument" if len(arguments) == 1 else f"{len(arguments)} arguments"
+        told = ", ".join(arguments)
+        return f"it must take {count}, {told}: {inspect.signature(function)}"
     except ValueError:  # a builtin without a signature
         return None
     return None
 
 
 def _name_problems(name: object) -> Iterator[str]:
+    if problems := list(_text_problems(name)):
+        yield from problems
+    elif isinstance(name, str) and any(sign in name for sign in ":[]"):
+        yield "a name holds no colon and no bracket, which divide the parts of idempotency keys"
+
+
+def _text_problems(name: object) -> Iterator[str]:
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         yield "a name is printable text that is not empty"
-    elif any(sign in name for sign in ":[]"):
-        yield "a name holds no colon and no bracket, which divide the parts of idempotency keys"
 
 
 def _function_problems(option: str, function: Callable[..., Any] | None) -> Iterator[str]:
@@ -292,11 +302,21 @@ def _policy_problems(options: Mapping[str, Any]) -> Iterator[str]:
     for error in _types(options.get("unknown_on", ())):
         if not (isinstance(error, type) and issubclass(error, BaseException)):
             yield f"unknown_on: {error!r} is no error type"
+    yield from after_problems(options.get("after", ()))
+
+
+def after_problems(after: object) -> Iterator[str]:
+    """What is wrong with the steps after which something is to begin."""
+    return names_problems("after", after)
+
+
+def names_problems(option: str, given: object) -> Iterator[str]:
+    """What is wrong with names of steps that were given."""
     # A set would give the edges another order, and so the workflow another shape, in each process.
-    if isinstance(after := options.get("after", ()), str | tuple | list):
-        yield from (f"after: {name!r} is no name" for name in after if not isinstance(name, str))
+    if isinstance(given, str | tuple | list):
+        yield from (f"{option}: {name!r} is no name" for name in given if not isinstance(name, str))
     else:
-        yield f"after: {after!r} is neither a name nor a tuple of names"
+        yield f"{option}: {given!r} is neither a name nor a tuple of names"
 
 
 def _node_problems(options: Mapping[str, Any]) -> Iterator[str]:
@@ -315,6 +335,7 @@ def _node_problems(options: Mapping[str, Any]) -> Iterator[str]:
     if (each := options.get("each")) is not None:
         yield from _each_problems(each)
     if (child := options.get("child")) is not None:
+        yield from (f"workflow {child.workflow!r}: {why}" for why in _text_problems(child.workflow))
         for option, function in (("input", child.input), ("output", child.output)):
             if function is not None and (why := function_problem(function, "its argument")):
                 yield f"{option}: {why}"
@@ -342,8 +363,14 @@ def _branch_problems(branch: Branch) -> Iterator[str]:
     if not branch.cases:
         yield "it has no cases"
     for key in branch.cases:
-        if not isinstance(key, str | int | bool):
-            yield f"cases: {key!r} is no text, number or truth value, which can be saved"
+        if not _can_be_saved(key):
+            yield f"cases: {key!r} is no text, 64-bit number or truth value, which can be saved"
+
+
+def _can_be_saved(key: object) -> bool:
+    if isinstance(key, str):
+        return not any("\ud800" <= letter <= "\udfff" for letter in key)  # no surrogates
+    return isinstance(key, int) and -(2**63) <= key < 2**64
 
 
 def _each_problems(each: Each) -> Iterator[str]:

@@ -155,7 +155,7 @@ def rescues_of(
     apart = {handler.step for handler in handlers}
     found: dict[str, list[Rescue]] = {step.name: [] for step in steps}
     for step in steps:
-        if fallback := step.options.get("fallback"):
+        if isinstance(fallback := step.options.get("fallback"), str):
             found[step.name].append(Rescue(fallback, stands_in=True))
     for handler in handlers:
         later = descendants(handler.step, followers)

@@ -1,7 +1,7 @@
 """Where declared steps stand in the graph: what each comes after if it does not say so itself."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from attrs import Factory, frozen
 
@@ -67,6 +67,14 @@ class Layout:
                 found[one] = self.placed.get(one, before)
                 before = (one,)
         return {name: _resolved(after, name, gatherings) for name, after in found.items()}
+
+    def within(self, names: Iterable[str]) -> Iterator[str]:
+        """The names, and for branches among them those of the steps in their cases."""
+        branches = {one.name: one for one in self._gatherings() if one.begins_at is not None}
+        for name in names:
+            yield name
+            if name in branches:
+                yield from self.within(branches[name].members)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the groups and branches."""

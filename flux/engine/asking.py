@@ -53,16 +53,24 @@ class Asking:
     async def choice(self, step: StepDefinition) -> None:
         """Which case of a branch is to run."""
         assert step.branch is not None
-        value = await self._answer(step, step.branch.on, "the selector of branch")
-        if value is not _NONE:
-            self._apply(outcome.after_choice(step, value, at=self._now()))
+
+        def chosen(value: Any) -> Event:
+            return outcome.after_choice(step, value, at=self._now())
+
+        event = await self._answer(step, step.branch.on, "the selector of branch", chosen)
+        if event is not _NONE:
+            self._apply(event)
 
     async def items(self, step: StepDefinition) -> None:
         """What a map runs over."""
         assert step.each is not None
-        value = await self._answer(step, step.each.over, "the list of map")
-        if value is not _NONE:
-            self._apply(outcome.after_expansion(step, value, at=self._now()))
+
+        def expanded(value: Any) -> Event:
+            return outcome.after_expansion(step, value, at=self._now())
+
+        event = await self._answer(step, step.each.over, "the list of map", expanded)
+        if event is not _NONE:
+            self._apply(event)
 
     def keep(self, action: plan.Action) -> None:
         """Keep a predicate's yes that was saved with an intent which will be taken back."""
@@ -75,9 +83,9 @@ class Asking:
         step: StepDefinition,
         function: Callable[[Any], Any],
         what: str,
-        read: Callable[[Any], Any] = lambda answer: answer,
+        read: Callable[[Any], Any],
     ) -> Any:
-        """What a function says; `_NONE`, and the step has failed, if it raised."""
+        """What is read of a function's answer; `_NONE`, and the step has failed, if it raised."""
         try:
             return read(await self._calls.ask(step, function, what))
         except BaseException as error:

@@ -19,7 +19,7 @@ from flux.engine.merging import data_before
 from flux.engine.outcome import Answer, NotDone
 from flux.engine.services import Services
 from flux.engine.watching import Watcher
-from flux.errors import BatchResultError, HandlerCancelledError
+from flux.errors import BatchResultError, DataConflictError, HandlerCancelledError
 from flux.events import AttemptEnd, Event
 from flux.state.execution import Execution, idempotency_key
 from flux.state.instance import Instance
@@ -62,7 +62,10 @@ class Calls:
         if step.child is not None:
             step = self._children.as_step(step, self._instance, action.execution)
         if type(action) is plan.Run:
-            ctx = self.context(step, action.execution)
+            try:
+                ctx = self.context(step, action.execution)
+            except DataConflictError as conflict:
+                return self._refused(action, conflict)
             self._tell(events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt))
             attempted = await self._watched(step, step.handler, ctx)
         elif isinstance(action, plan.Undo):
@@ -74,6 +77,12 @@ class Calls:
             ctx = self.context(step, action.execution, attempt=action.execution.attempts)
             attempted = await self._watched(step, step.verify, ctx)
         return Called(action, ctx, attempted)
+
+    def _refused(self, action: plan.Run, conflict: DataConflictError) -> Called:
+        """A call that was not made, since what came before the step cannot be merged for it."""
+        ctx = self.context(action.step, action.execution, data={})
+        failed = Attempted(started_at=self._now(), ended=AttemptEnd.FAILED, error=conflict)
+        return Called(action, ctx, failed)
 
     async def _watched(
         self, step: StepDefinition, function: Callable[[Any], Any], ctx: WorkflowContext
@@ -129,10 +138,16 @@ class Calls:
         return outcome.after_verification(step, execution, attempted, policy=policy, at=at)
 
     def context(
-        self, step: StepDefinition, execution: Execution | None, attempt: int | None = None
+        self,
+        step: StepDefinition,
+        execution: Execution | None,
+        attempt: int | None = None,
+        data: dict[str, orjson.Fragment] | None = None,
     ) -> WorkflowContext:
-        """What the step's handler sees."""
+        """What the step's handler sees; `DataConflictError` if its data cannot be merged."""
         instance = self._instance
+        if data is None:
+            data = instance.data if self._sees_all else self._data_before(step)
         generation = execution.generation if execution else instance.generation(step.name)
         return WorkflowContext(
             self._plan.definition,
@@ -142,7 +157,7 @@ class Calls:
             step=step.name,
             attempt=attempt or outcome.next_attempt(execution),
             key=idempotency_key(instance.id, step.name, generation),
-            data=instance.data if self._sees_all else self._data_before(step),
+            data=data,
             items=None if step.kind != "item" else self._items(step),
         )
 

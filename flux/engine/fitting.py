@@ -5,10 +5,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 import orjson
 from attrs import frozen
 
+from flux.definition.nodes import Branch
 from flux.definition.registry import Registry
 from flux.definition.step import step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import DefinitionChangedError
+from flux.events import CONTINUED
 from flux.state.instance import Instance
 from flux.state.status import Direction
 
@@ -43,13 +45,17 @@ def differences(
     be anything. What is to be undone, now or should a step fail, must keep its compensator.
     """
     if definition.shape_text == instance.shape:
-        return []
+        return list(_not_decided_so(definition, instance, intent))
     if instance.head.direction is Direction.BACK and not instance.head.status.is_ended:
         return _differences_back(definition, instance)
     was = _remembered(instance)
     begun = dict.fromkeys((*instance.current, *intent))
     owed = (e.step for e in instance.executions.values() if e.is_owed and e.replaced)
-    return [*_not_undone(definition, was, owed), *_not_as_begun(definition, was, begun)]
+    return [
+        *_not_undone(definition, was, owed),
+        *_not_as_begun(definition, was, begun),
+        *_not_decided_so(definition, instance, intent),
+    ]
 
 
 def _differences_back(definition: WorkflowDefinition, instance: Instance) -> list[str]:
@@ -113,6 +119,42 @@ def _not_as_begun(
             yield f"step {name!r} was begun with {was_commit} and has {is_commit}"
         if set(step.after) != set(before.after):
             yield _moved(name, before.after, step.after, begun)
+
+
+def _not_decided_so(
+    definition: WorkflowDefinition, instance: Instance, intent: Sequence[str]
+) -> Iterator[str]:
+    """Choices of branches, and failures that were handled, of which the workflow knows no more."""
+    for name, execution in instance.current.items():
+        if name not in definition:
+            continue
+        step, handler = definition.step(name), execution.handled_by
+        if step.branch is not None and execution.output is not None:
+            yield from _not_chosen_so(name, step.branch, execution.output, instance, intent)
+        if handler is None or handler == step_of(name) != name:
+            continue
+        known = (CONTINUED,) if step.continues else tuple(rescue.step for rescue in step.rescues)
+        if handler not in known:
+            way_on = "on_error='continue'" if handler == CONTINUED else repr(handler)
+            yield f"step {name!r} failed, and {way_on}, which handled that, is for it no more"
+
+
+def _not_chosen_so(
+    name: str, branch: Branch, output: bytes, instance: Instance, intent: Sequence[str]
+) -> Iterator[str]:
+    chosen = orjson.loads(output)
+    told = f"branch {name!r} chose {'the default' if chosen is None else repr(chosen)}"
+    if chosen not in branch.cases and (chosen is not None or branch.default is None):
+        yield f"{told}, which is no case of it any more"
+        return
+    begins = branch.begun_by(chosen)
+    for first in sorted(branch.firsts):
+        known = instance.current.get(first)
+        was_begun = first in intent or (known is not None and not known.left_out)
+        if was_begun and first not in begins:
+            yield f"{told}, where step {first!r} was begun, which is in another case now"
+        elif known is not None and known.left_out and first in begins:
+            yield f"{told}, which left out step {first!r} and begins with it now"
 
 
 def _moved(name: str, before: Sequence[str], now: Sequence[str], begun: Collection[str]) -> str:

@@ -43,6 +43,22 @@ def data_before(
     return data
 
 
+def conflict(
+    definition: WorkflowDefinition, instance: Instance, counts: Callable[[str], bool]
+) -> DataConflictError | None:
+    """The conflict between what the steps of these names wrote, if there is one."""
+    if definition.is_sequence:
+        return None
+    writers = Writers(definition, instance, lambda name: False)
+    try:
+        for name, changes in instance.writes():
+            if counts(name):
+                writers.add(name, changes)
+    except DataConflictError as found:
+        return found
+    return None
+
+
 class Writers:
     """Who wrote which value to which key, of one instance as its driver goes on."""
 

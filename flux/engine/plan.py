@@ -405,7 +405,9 @@ class Plan:
             items = self.items(step.name, instance)
             under_way = items.under_way(instance, now)
             if items.has_failed:
-                if not any(name in busy for name in under_way):
+                again = [name for name in under_way if _is_again(instance, name)]
+                yield from (items.step_of_item(name) for name in again if name not in busy)
+                if not again and not any(name in busy for name in under_way):
                     failed = first_failed(step, instance)
                     assert failed is not None
                     yield FailMap(step, failed, tuple(open_items(step, instance)))
@@ -496,6 +498,12 @@ class Plan:
         if retry_at is None or retry_at <= now:
             return False
         return at_once or (retry_at - now).total_seconds() > self._longest_pause
+
+
+def _is_again(instance: Instance, item: str) -> bool:
+    """Whether a person let the item run again, although others of its map have failed."""
+    execution = instance.current.get(item)
+    return execution is not None and execution.again
 
 
 def is_late(instance: Instance, now: datetime) -> bool:

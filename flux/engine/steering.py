@@ -4,7 +4,7 @@ What needs an instance at rest is decided once it was claimed for that; a reques
 goes through the inbox to whoever drives the instance.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from flux import events
@@ -13,8 +13,8 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.engine import waiting
 from flux.engine.compensation import failed
 from flux.engine.frontier import Frontier
+from flux.engine.merging import conflict
 from flux.errors import (
-    DataConflictError,
     InstanceCancelledError,
     InvalidTransitionError,
     StepCompensatedError,
@@ -22,6 +22,7 @@ from flux.errors import (
     StoredError,
 )
 from flux.events import Event, Received
+from flux.state.execution import Execution
 from flux.state.instance import Instance
 from flux.state.status import Direction, Outcome, StepStatus, WorkflowStatus
 
@@ -58,11 +59,8 @@ def resumed(definition: WorkflowDefinition, instance: Instance, at: datetime) ->
         return [*_outdated(instance, at), events.InstanceResumed(at=at)]
     if status is not WorkflowStatus.FAILED:
         return []
-    steps = _failed_steps(instance)
-    error = instance.head.error
-    if not steps and error is not None and error.type == DataConflictError.__name__:
-        fits = "restart() from one of the steps that wrote different values"
-        raise InvalidTransitionError(instance.id, f"{status} by a conflict", "resume", fits)
+    _refuse_conflict(definition, instance, "resume")
+    steps, aside = _retried(instance, _failed_steps(instance))
     doubtful = [
         step
         for step in steps
@@ -77,7 +75,21 @@ def resumed(definition: WorkflowDefinition, instance: Instance, at: datetime) ->
                 "resume",
                 fits,
             )
-    return [events.StepsRetried(at=at, steps=steps, verify=tuple(doubtful))]
+    return [events.StepsRetried(at=at, steps=steps, verify=tuple(doubtful), aside=aside)]
+
+
+def _refuse_conflict(
+    definition: WorkflowDefinition,
+    instance: Instance,
+    verb: str,
+    again: Collection[str] = (),
+) -> None:
+    """Refuse to go on with data that conflict, unless one of the writers is to run `again`."""
+    found = conflict(definition, instance, lambda name: step_of(name) not in again)
+    if found is not None:
+        status = f"{instance.head.status} by a conflict ({found})"
+        fits = "restart() from one of the steps that wrote different values"
+        raise InvalidTransitionError(instance.id, status, verb, fits)
 
 
 def _outdated(instance: Instance, at: datetime) -> list[Event]:
@@ -119,7 +131,9 @@ def step_retried(step: str) -> Decision:
         if step not in failed_steps:
             why = f"it has not failed; failed: {', '.join(failed_steps)}"
             raise StepNotCompletedError(step, why)
-        return [events.StepsRetried(at=at, steps=_retried_with(instance, step))]
+        _refuse_conflict(definition, instance, "retry_step")
+        steps, aside = _retried(instance, _retried_with(instance, step), step)
+        return [events.StepsRetried(at=at, steps=steps, aside=aside)]
 
     return decide
 
@@ -138,6 +152,7 @@ def restarted(from_step: str) -> Decision:
             raise InvalidTransitionError(instance.id, status, f"restart from {from_step!r}", fits)
         _refuse_unfinished_before(definition, instance, from_step)
         again = definition.from_step_on(from_step) | _also_again(definition, instance)
+        _refuse_conflict(definition, instance, f"restart from {from_step!r}", again)
         replaced = tuple(
             execution.number
             for step, execution in instance.current.items()
@@ -189,10 +204,45 @@ def compensation_skipped(step: str, reason: str) -> Decision:
 
 
 def _failed_steps(instance: Instance) -> tuple[str, ...]:
-    """The steps whose failure nothing has handled, and the items that let their map fail."""
-    failed = [e for e in instance.history() if e.status is StepStatus.FAILED]
-    unhandled = {e.step for e in failed if e.handled_by is None}
-    return tuple(e.step for e in failed if (e.handled_by or e.step) in unhandled)
+    """Those whose failure nothing has handled well, and the items that let their map fail."""
+    failed = {e.step: e for e in instance.history() if e.status is StepStatus.FAILED}
+    return tuple(name for name in failed if _is_unhandled(failed, name))
+
+
+def _is_unhandled(failed: Mapping[str, Execution], name: str) -> bool:
+    execution = failed.get(name)
+    if execution is None:
+        return False
+    return execution.handled_by is None or _is_unhandled(failed, execution.handled_by)
+
+
+def _retried(
+    instance: Instance, steps: Sequence[str], root: str | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The steps that run anew, and what only ran, and failed, because these had failed.
+
+    With no `root` that is the first of each chain of steps that stand in for each other.
+    """
+    chains = {name: _stood_in(instance, name) for name in ((root,) if root else steps)}
+    aside = dict.fromkeys(name for chain in chains.values() for name in chain)
+    firsts = (name for name in chains if name not in aside)
+    return (
+        tuple(dict.fromkeys(name for name in (*firsts, *steps) if name not in aside)),
+        tuple(aside),
+    )
+
+
+def _stood_in(instance: Instance, step: str) -> list[str]:
+    """What failed in place of the step, one for the other."""
+    found: list[str] = []
+    execution = instance.current[step]
+    while (next_one := execution.handled_by) is not None and next_one != step_of(execution.step):
+        known = instance.current.get(next_one)
+        if known is None or known.status is not StepStatus.FAILED:
+            break
+        found.append(next_one)
+        execution = known
+    return found
 
 
 def _retried_with(instance: Instance, step: str) -> tuple[str, ...]:

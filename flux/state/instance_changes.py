@@ -224,7 +224,8 @@ def steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
         undated=True,
         turn=_next_turn(instance.head),
     )
-    return Change(head, tuple(retried), refold=True)
+    set_aside = (_set_aside(instance.current[step]) for step in event.aside)
+    return Change(head, (*retried, *set_aside), refold=True)
 
 
 NOT_WAITING: dict[str, Any] = {

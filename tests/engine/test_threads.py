@@ -25,7 +25,7 @@ class Dawdling(queue.SimpleQueue[Any]):
 async def test_a_thread_about_to_work_is_not_free() -> None:
     """A second job gets a thread of its own though the first one's has not said that it works."""
     threads = Threads(2, logging.getLogger("threads"))
-    threads._jobs = jobs = Dawdling()
+    jobs = threads._jobs = Dawdling()  # noqa: SLF001 - no other way to hold a thread up there
     both = threading.Barrier(2)
     first = threads.submit(lambda _: both.wait(10), None)
     jobs.taken.acquire()

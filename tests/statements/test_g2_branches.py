@@ -287,8 +287,8 @@ async def test_g2_output_of_what_was_not_reached(engine: FluxEngine) -> None:
     ("options", "problem"),
     [
         ({"cases": {}}, "it has no cases"),
-        ({"cases": {1.5: "a"}}, "cases: 1.5 is no text, number or truth value"),
-        ({"cases": {None: "a"}}, "cases: None is no text, number or truth value"),
+        ({"cases": {1.5: "a"}}, "cases: 1.5 is no text, 64-bit number or truth value"),
+        ({"cases": {None: "a"}}, "cases: None is no text, 64-bit number or truth value"),
         ({"cases": {1: "nowhere"}}, "branch 'route': 'nowhere' is no step"),
         ({"cases": {1: "a", 2: "a"}}, "step 'a' stands at 2 places"),
         ({"cases": {1: "a"}, "on": 5}, "on: 5 is no function"),
