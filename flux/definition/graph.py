@@ -17,11 +17,11 @@ def find_cycle(sources: Mapping[str, Iterable[str]]) -> tuple[str, ...] | None:
 
 
 def cycles(sources: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, ...]]:
-    """Cycles that have no member in common; without these members there are no others."""
-    left = dict(sources)
+    """Cycles that have among them all members of any; no two have the same edges."""
+    left = {name: set(before) for name, before in sources.items()}
     while cycle := find_cycle(left):
         yield cycle
-        left = {name: before for name, before in left.items() if name not in cycle}
+        left[cycle[1]].discard(cycle[0])
 
 
 def sources_of(steps: Iterable[StepDefinition]) -> dict[str, tuple[str, ...]]:

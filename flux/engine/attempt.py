@@ -174,6 +174,8 @@ class Attempts:
             await asyncio.wait({task}, timeout=self._grace)
         except asyncio.CancelledError:
             self._leave(task)
+            if inspect.iscoroutine(awaitable) and task.cancelled():
+                awaitable.close()  # it may never have begun, which Python would complain about
             raise
         if not task.done():
             self._logger.warning("task.abandoned", extra={"handler": what})

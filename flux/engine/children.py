@@ -199,8 +199,7 @@ class Children:
         elif loaded.status is WorkflowStatus.FAILED:
             await self._host.let_happen("resume", id, steering.resumed)
         else:
-            first = definition.order[0].name
-            await self._host.let_happen("restart", id, steering.restarted(first))
+            await self._host.let_happen("restart", id, steering.begun_anew)
 
     async def _undo(self, step: StepDefinition, parent: Instance, ctx: CompensationContext) -> None:
         """Roll the child of a step back, whatever its status, and wait for the end of that."""

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from flux.definition.correlation import correlation_of
 from flux.definition.workflow import WorkflowDefinition
-from flux.engine.compensation import owed
+from flux.engine.compensation import failed, owed
 from flux.engine.waiting import REQUESTS, TURN
 from flux.errors import listing
 from flux.state.instance import Instance
@@ -128,7 +128,10 @@ def _because(
     now: datetime,
 ) -> str:
     head = instance.head
-    if head.status.is_ended or head.status is WorkflowStatus.ROLLBACK_FAILED:
+    stuck = failed(instance) if head.status is WorkflowStatus.ROLLBACK_FAILED else None
+    if stuck is not None and stuck.compensation is not None:
+        return f"step {stuck.step!r} could not be undone: {stuck.compensation.error}"
+    if head.status.is_ended:
         return "it has run to its end" if head.error is None else f"it ended with {head.error}"
     if record.lease_until is not None and record.lease_until > now:
         return f"it is driven, at {' and '.join(record.intent) or 'no step'}"

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from attrs import frozen
+from attrs import evolve, frozen
 
 from flux.definition.correlation import correlation_labels, own_labels
 from flux.definition.wait import RESERVED
@@ -73,6 +73,10 @@ def _decoded(record: Record, entries: Sequence[Entry]) -> Instance:
         updated_at=record.updated_at,
         ended_at=record.ended_at,
     )
+    if head.begun:
+        # What the intent does not name was called off before it began.
+        begun = {step: head.begun[step] for step in head.begun if step in record.intent}
+        head = evolve(head, begun=begun)
     return Instance(origin, head, (decode_execution(e.number, e.body) for e in entries))
 
 

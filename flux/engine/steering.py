@@ -142,11 +142,8 @@ def restarted(from_step: str) -> Decision:
     """`restart`: this step and all after it in the graph run again."""
 
     def decide(definition: WorkflowDefinition, instance: Instance, at: datetime) -> list[Event]:
+        _refuse_unrested(instance)
         status = instance.head.status
-        # In a rollback that stands still nobody knows what the compensation under way has done.
-        in_rollback = status is WorkflowStatus.PARKED and instance.head.direction is Direction.BACK
-        if not status.is_rest or status is WorkflowStatus.ROLLBACK_FAILED or in_rollback:
-            raise refused(instance.id, status, "restart")
         if step_of(from_step) != from_step:
             fits = f"restart(id, {step_of(from_step)!r}) runs the whole map again"
             raise InvalidTransitionError(instance.id, status, f"restart from {from_step!r}", fits)
@@ -161,6 +158,22 @@ def restarted(from_step: str) -> Decision:
         return [events.InstanceRestarted(at=at, from_step=from_step, replaced=replaced)]
 
     return decide
+
+
+def begun_anew(definition: WorkflowDefinition, instance: Instance, at: datetime) -> list[Event]:
+    """All steps of a child run again, since its parent runs its step again."""
+    _refuse_unrested(instance)
+    replaced = tuple(execution.number for execution in instance.current.values())
+    first = definition.order[0].name
+    return [events.InstanceRestarted(at=at, from_step=first, replaced=replaced)]
+
+
+def _refuse_unrested(instance: Instance) -> None:
+    status = instance.head.status
+    # In a rollback that stands still nobody knows what the compensation under way has done.
+    in_rollback = status is WorkflowStatus.PARKED and instance.head.direction is Direction.BACK
+    if not status.is_rest or status is WorkflowStatus.ROLLBACK_FAILED or in_rollback:
+        raise refused(instance.id, status, "restart")
 
 
 def rolled_back(cause: StoredError) -> Decision:

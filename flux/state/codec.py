@@ -109,6 +109,8 @@ def encode_head(head: Head) -> bytes:
         document["version"] = head.version
     if head.turn is not None:
         document["turn"] = _turn_document(head.turn)
+    if head.begun:
+        document["begun"] = head.begun
     return orjson.dumps(document)
 
 
@@ -131,6 +133,7 @@ def decode_head(text: bytes, *, status: str, **columns: Any) -> Head:
         shape=orjson.dumps(document["shape"]) if "shape" in document else None,
         version=document.get("version"),
         turn=_turn(document.get("turn")),
+        begun=document.get("begun", {}),
         **columns,
     )
 

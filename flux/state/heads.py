@@ -1,11 +1,11 @@
 """How a change makes the next head of an instance. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from attrs import evolve
 
-from flux.events import Event
+from flux.events import Event, StepEvent
 from flux.state.instance import Change, Head, Instance
 from flux.state.status import Direction, WorkflowStatus, move
 
@@ -70,7 +70,14 @@ def ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
         shape=head.shape,
         version=head.version,
         turn=head.turn,
+        begun=head.begun and _without(head.begun, event),
     )
+
+
+def _without(begun: Mapping[str, int], event: Event) -> Mapping[str, int]:
+    """Those that still have no entry after what happened to one of them."""
+    step = event.step if isinstance(event, StepEvent) else None
+    return {name: number for name, number in begun.items() if name != step}
 
 
 def consuming(instance: Instance, head: Head, number: int, taker: str) -> Change:

@@ -61,7 +61,8 @@ class Head:
     on, so that its deadline no longer counts. All signals up to `inbox_read` are consumed, those up
     to `inbox_seen` were there when the head was saved, and its driver knew of them. `shape`
     and `version` are those of the workflow at hand if they are not the ones of the origin. `turn`
-    is None if the instance was never held up to the limits of its workflow.
+    is None if the instance was never held up to the limits of its workflow. `begun` has, by step,
+    the numbers of executions that began beside others and have no entry yet.
     """
 
     status: WorkflowStatus
@@ -80,6 +81,7 @@ class Head:
     shape: bytes | None = None
     version: str | None = None
     turn: Turn | None = None
+    begun: Mapping[str, int] = Factory(dict)
 
 
 @frozen
@@ -116,8 +118,6 @@ class Instance:
         """The JSON texts that the executions fold to, by top-level key."""
         self.inbox: dict[int, Received] = {}
         """By number, the signals that were read and are not consumed, in the order of arrival."""
-        self.reserved: dict[str, int] = {}
-        """By step, the numbers of executions that were begun and have no entry yet."""
         self.seen = head.inbox_read
         """The number of the last signal that was read."""
         self._index()
@@ -153,8 +153,8 @@ class Instance:
     def reserve(self, step: str) -> None:
         """Number the execution of a step that begins beside others, in the order of beginning."""
         if step not in self.current:
-            self.head = evolve(self.head, ticks=self.head.ticks + 1)
-            self.reserved[step] = self.head.ticks
+            ticks = self.head.ticks + 1
+            self.head = evolve(self.head, ticks=ticks, begun={**self.head.begun, step: ticks})
 
     def read_without(self, *numbers: int) -> int:
         """Up to which number all signals are consumed once these are."""

@@ -28,7 +28,7 @@ def _at_once(instance: Instance, event: events.StepCompleted, head: Head) -> Exe
     """What a step comes to that nothing is known of."""
     # Constructed, not evolved: this is on the way of every step.
     ticks = head.ticks
-    number = instance.reserved.pop(event.step, ticks) if instance.reserved else ticks
+    number = instance.head.begun.get(event.step, ticks)
     return Execution(
         number=number,
         step=event.step,
@@ -266,7 +266,7 @@ def cleared(instance: Instance, event: events.StepCleared) -> Change:
 
 
 def _new(instance: Instance, event: StepEvent, head: Head) -> Execution:
-    number = instance.reserved.pop(event.step, head.ticks)
+    number = instance.head.begun.get(event.step, head.ticks)
     return Execution(
         number=number,
         step=event.step,

@@ -141,6 +141,7 @@ heads = whole(
     shape=shapes.map(orjson.dumps),
     version=names,
     turn=st.none() | turns,
+    begun=st.dictionaries(names, ticks, max_size=2),
 )
 origins = whole(
     Origin,
