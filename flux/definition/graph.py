@@ -18,10 +18,10 @@ def find_cycle(sources: Mapping[str, Iterable[str]]) -> tuple[str, ...] | None:
 
 def cycles(sources: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, ...]]:
     """Cycles that have among them all members of any; no two have the same edges."""
-    left = {name: set(before) for name, before in sources.items()}
+    left = {name: list(dict.fromkeys(before)) for name, before in sources.items()}
     while cycle := find_cycle(left):
         yield cycle
-        left[cycle[1]].discard(cycle[0])
+        left[cycle[0]].remove(cycle[1])
 
 
 def sources_of(steps: Iterable[StepDefinition]) -> dict[str, tuple[str, ...]]:

@@ -130,7 +130,8 @@ def _because(
     head = instance.head
     stuck = failed(instance) if head.status is WorkflowStatus.ROLLBACK_FAILED else None
     if stuck is not None and stuck.compensation is not None:
-        return f"step {stuck.step!r} could not be undone: {stuck.compensation.error}"
+        why = f"step {stuck.step!r} could not be undone: {stuck.compensation.error}"
+        return f"it failed with {head.error}, and {why}"
     if head.status.is_ended:
         return "it has run to its end" if head.error is None else f"it ended with {head.error}"
     if record.lease_until is not None and record.lease_until > now:

@@ -42,6 +42,16 @@ def test_all_members_of_a_cycle_are_named() -> None:
     assert problem == "step 'a' waits for itself: a -> c -> b -> a"
 
 
+def test_cycles_with_a_member_in_common() -> None:
+    """Each is told, so that all members are."""
+    flow = Workflow("order").step("a", nothing, after="b").step("b", nothing, after=("a", "c"))
+    told = problems_of(flow.step("c", nothing, after="b"))
+    assert told == [
+        "step 'a' waits for itself: a -> b -> a",
+        "step 'b' waits for itself: b -> c -> b",
+    ]
+
+
 def test_cycle_through_a_branch_is_named() -> None:
     """A case that leads back to its branch; the branch and its steps are members."""
     flow = Workflow("order").step("again", nothing, after="worse")

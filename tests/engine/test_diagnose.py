@@ -302,11 +302,12 @@ async def test_a_parked_one(lives: Lives) -> None:
 
 
 async def test_a_failed_rollback(quiet: FluxEngine) -> None:
-    """It tells what had failed first, and the verbs that go on."""
+    """It tells what had failed first, what could not be undone, and the verbs that go on."""
     order = Workflow("order").step("a", noting("a", []), compensate=fail).step("pay", Flaky(None))
     await quiet.execute(order, id="order-1")
     told = await quiet.diagnose("order-1")
-    assert told.because == "it ended with RuntimeError: flaky"
+    why = "step 'a' could not be undone: RuntimeError: declined"
+    assert told.because == f"it failed with RuntimeError: flaky, and {why}"
     assert told.comes_next == "retry_rollback() or skip_compensation() go on"
 
 
