@@ -45,11 +45,10 @@ def test_all_members_of_a_cycle_are_named() -> None:
 def test_cycles_with_a_member_in_common() -> None:
     """Each is told, so that all members are."""
     flow = Workflow("order").step("a", nothing, after="b").step("b", nothing, after=("a", "c"))
-    told = problems_of(flow.step("c", nothing, after="b"))
-    assert told == [
+    assert problems_of(flow.step("c", nothing, after="b")) == (
         "step 'a' waits for itself: a -> b -> a",
         "step 'b' waits for itself: b -> c -> b",
-    ]
+    )
 
 
 def test_cycle_through_a_branch_is_named() -> None:
