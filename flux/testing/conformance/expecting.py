@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from attrs import fields, has
+from attrs import fields_dict, has
 
 from flux.errors import FluxError
 
@@ -62,13 +62,13 @@ def _differences(place: str, got: object, wanted: object) -> Iterator[str]:
     """What differs, a sentence each; of two records only the fields that do."""
     if got == wanted:
         return
+    kind = type(got)
     if isinstance(got, tuple) and isinstance(wanted, tuple) and len(got) == len(wanted):
         for number, (one, other) in enumerate(zip(got, wanted, strict=True)):
             yield from _differences(f"{place}[{number}]", one, other)
-    elif type(got) is type(wanted) and has(type(got)):
-        for field in fields(type(got)):
-            parts = getattr(got, field.name), getattr(wanted, field.name)
-            yield from _differences(f"{place}.{field.name}", *parts)
+    elif kind is type(wanted) and has(kind):
+        for name in fields_dict(kind):
+            yield from _differences(f"{place}.{name}", getattr(got, name), getattr(wanted, name))
     else:
         at = f"at {place}: " if place else ""
         yield f"{at}got {_shown(got)}, where {_shown(wanted)} was due"

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 from flux.clock import Clock
 from flux.errors import StorageClosedError
@@ -17,8 +16,6 @@ from flux.testing.conformance.time import Time
 
 Another = Callable[[], Awaitable[WorkflowStorage]]
 """Opens another storage object on the same place, as another process would."""
-
-T = TypeVar("T")
 
 
 async def keep(rule: Rule, subject: Subject) -> None:
@@ -81,13 +78,22 @@ class Trial:
         return Time(self._clock)
 
     async def _values_given(self) -> SharedValues:
-        return await self._offered(SharedValues, "shared values")
+        storage = await self._storage_given()
+        if isinstance(storage, SharedValues):
+            return storage
+        raise RuleSkipped("the storage does not offer shared values")
 
     async def _notices_given(self) -> Notices:
-        return await self._offered(Notices, "notices")
+        storage = await self._storage_given()
+        if isinstance(storage, Notices):
+            return storage
+        raise RuleSkipped("the storage does not offer notices")
 
     async def _keeper_given(self) -> TimeKeeper:
-        return await self._offered(TimeKeeper, "a time of its own")
+        storage = await self._storage_given()
+        if isinstance(storage, TimeKeeper):
+            return storage
+        raise RuleSkipped("the storage does not offer a time of its own")
 
     async def _another_given(self) -> Another:
         """Opens the same storage once more."""
@@ -127,12 +133,6 @@ class Trial:
         if address is None:
             raise RuleSkipped("no address was given at which it can be opened once more")
         return address
-
-    async def _offered(self, protocol: type[T], what: str) -> T:
-        storage = await self._storage_given()
-        if isinstance(storage, protocol):
-            return storage
-        raise RuleSkipped(f"the storage does not offer {what}")
 
 
 async def _closed_at_last(storage: WorkflowStorage) -> None:
