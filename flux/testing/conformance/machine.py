@@ -6,11 +6,14 @@ The state machine is Hypothesis'; this is the one module of the kit that imports
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from inspect import isawaitable
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from attrs import frozen
+from hypothesis import HealthCheck, Verbosity, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from flux.errors import StorageError, UniqueKeyTakenError
 from flux.storage import Entry, Lease, SharedValues, WorkflowFilter
@@ -22,7 +25,7 @@ from flux.testing.conformance.subject import Subject
 
 KNOWN = ("a", "b", "c", "ä")
 LONGEST = 10.0
-"""Seconds that one act may take."""
+"""Seconds that one act may take, with a look at all that is kept."""
 
 IDS = st.sampled_from(KNOWN)
 OWNERS = st.sampled_from(["one", "two"])
@@ -56,9 +59,27 @@ def run(subject: Subject, *, examples: int) -> None:
         stateful_step_count=40,
         deadline=None,
         database=None,
+        # The error that is raised says what was done.
+        verbosity=Verbosity.quiet,
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(Machine, settings=chosen)
+
+
+@frozen
+class Question:
+    """A call that storage and model get alike."""
+
+    act: str
+    terms: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def __str__(self) -> str:
+        parts = [*map(repr, self.terms), *(f"{name}={one!r}" for name, one in self.named.items())]
+        return f"{self.act}({', '.join(parts)})"
+
+    def put(self, to: object) -> Callable[[], Any]:
+        return partial(getattr(to, self.act), *self.terms, **self.named)
 
 
 class Acts(RuleBasedStateMachine):
@@ -73,6 +94,8 @@ class Acts(RuleBasedStateMachine):
         self._storage = self._runner.run(subject.made())
         self._runner.run(self._storage.init(self._clock))
         self._has_values = isinstance(self._storage, SharedValues)
+        self._looks = ("load", "signals", *(("get_value",) if self._has_values else ()))
+        self._done: list[Question] = []
 
     def teardown(self) -> None:
         self._runner.run(self._storage.close())
@@ -80,26 +103,28 @@ class Acts(RuleBasedStateMachine):
             self._runner.run(_awaited(self._subject.dispose(self._storage)))
         self._runner.close()
 
-    def agree(self, act: str, *terms: object, **named: object) -> None:
-        """Do the act to both, and compare their answers."""
-        try:
-            wanted = _plain(lambda: getattr(self._model, act)(*terms, **named))
-            got = self._runner.run(self._asked(act, *terms, **named))
-            same(got, wanted)
-        except AssertionError as error:
-            error.add_note(f"in answer to {act}{terms}{named}")
-            raise
+    def agree(self, act: str, *terms: Any, **named: Any) -> None:
+        """Do the act to both, and compare the answers and all that is kept then."""
+        asked = Question(act, terms, named)
+        self._done.append(asked)
+        self._runner.run(self._compared(asked))
 
-    async def _asked(self, act: str, *terms: object, **named: object) -> object:
+    async def _compared(self, asked: Question) -> None:
+        questions = [asked, *(Question(look, (id,), {}) for look in self._looks for id in KNOWN)]
         async with asyncio.timeout(LONGEST):
-            try:
-                return await getattr(self._storage, act)(*terms, **named)
-            except (StorageError, ValueError) as error:
-                return _told(error)
+            for one in questions:
+                try:
+                    same(await _answer(one.put(self._storage)), await _answer(one.put(self._model)))
+                except AssertionError as error:
+                    error.add_note(f"in answer to {one}, after")
+                    for done in self._done:
+                        error.add_note(f"  {done}")
+                    raise
 
     @rule(seconds=st.sampled_from([0.5, 1, 10]))
     def time_passes(self, seconds: float) -> None:
         self._clock.advance(seconds)
+        self._done.append(Question("clock.advance", (seconds,), {}))
 
     @rule(
         id=IDS, owner=st.none() | OWNERS, workflow=WORKFLOWS, status=STATUSES, labels=LABELS,
@@ -186,26 +211,16 @@ class Acts(RuleBasedStateMachine):
         if self._has_values:
             self.agree("delete_value", key)
 
-    @invariant()
-    def same_instances(self) -> None:
-        for id in KNOWN:
-            self.agree("load", id)
-            self.agree("signals", id)
-            if self._has_values:
-                self.agree("get_value", id)
 
-
-def _plain(ask: Callable[[], object]) -> object:
+async def _answer(asked: Callable[[], Any]) -> object:
+    """What is answered: a value, or the error that is raised."""
     try:
-        return ask()
-    except (StorageError, ValueError) as error:
-        return _told(error)
-
-
-def _told(error: Exception) -> object:
-    if isinstance(error, UniqueKeyTakenError):
+        answer = asked()
+        return await answer if isawaitable(answer) else answer
+    except UniqueKeyTakenError as error:
         return type(error), error.key, error.holder
-    return type(error)
+    except (StorageError, ValueError) as error:
+        return type(error)
 
 
 async def _awaited(dispose: Any) -> None:

@@ -29,6 +29,8 @@ async def count(storage: WorkflowStorage, *, me: str, times: int) -> int:
         tries += 1
         owner = f"{me} {tries}"
         held = await storage.claim("order-7", owner=owner, lease=30)
+        if held is None and await storage.load("order-7") is None:
+            raise LookupError("the instance that was created before is not there")
         if held is not None:
             number = b"%d" % (int(held.payload) + 1)
             await storage.save(

@@ -116,14 +116,17 @@ async def pages_with_filter(storage: WorkflowStorage) -> None:
 @rule
 async def pages_under_changes(storage: WorkflowStorage) -> None:
     """New and deleted instances neither repeat nor hide others on later pages."""
-    for id in "bcde":
+    for id in "bcdefg":
         await storage.create(record(id))
-    same(await ids(storage, limit=2), ["e", "d"])
-    await storage.create(record("f"))
-    await storage.delete("e", revision=1)
-    await storage.delete("c", revision=1)
+    same(await ids(storage, limit=2), ["g", "f"])
+    for id in "hi":
+        await storage.create(record(id))
+    same(await ids(storage, limit=2, after="f"), ["e", "d"])
+    for id in "iheg":
+        await storage.delete(id, revision=1)
+    same(await ids(storage, limit=1, after="d"), ["c"])
     await storage.create(record("a"))
-    same(await ids(storage, limit=2, after="d"), ["b", "a"])
+    same(await ids(storage, limit=2, after="c"), ["b", "a"])
 
 
 @rule

@@ -9,7 +9,7 @@ from flux.testing.conformance.rule import rule
 from flux.testing.conformance.sample import checkpoint, record, signal
 from flux.testing.conformance.trial import Another
 
-TRIES = 50
+TRIES = 25
 PATIENCE = 0.2
 """Seconds that a try waits for its notice."""
 

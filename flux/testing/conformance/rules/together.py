@@ -22,12 +22,17 @@ async def nothing_halfway(storage: WorkflowStorage) -> None:
             await storage.save(checkpoint(expected=revision, payload=body, entries=entries))
 
     saving = asyncio.create_task(save())
-    while not saving.done():
-        found, entries = there(await storage.load("order-7"))
-        same((found.payload, entries[0].body), (b"%d" % found.revision,) * 2)
-        same(len(entries), found.revision)
-        await asyncio.sleep(0)
-    await saving
+    try:
+        while not saving.done():
+            found, entries = there(await storage.load("order-7"))
+            same((found.payload, entries[0].body), (b"%d" % found.revision,) * 2)
+            same(len(entries), found.revision)
+            await asyncio.sleep(0)
+    finally:
+        # Where the rule is broken, the saves need not go on.
+        saving.cancel()
+        await asyncio.gather(saving, return_exceptions=True)
+    same((await head(storage)).revision, 40)
 
 
 @rule
