@@ -4,6 +4,8 @@ The state machine is Hypothesis'; this is the one module of the kit that imports
 """
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -11,7 +13,7 @@ from inspect import isawaitable
 from typing import Any
 
 from attrs import frozen
-from hypothesis import HealthCheck, Verbosity, settings
+from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
@@ -24,6 +26,8 @@ from flux.testing.conformance.sample import START, checkpoint, record, signal
 from flux.testing.conformance.subject import Subject
 
 KNOWN = ("a", "b", "c", "ä")
+SHORTENING = 5.0
+"""Seconds for which a life that fails is made shorter."""
 LONGEST = 10.0
 """Seconds that one act may take, with a look at all that is kept."""
 
@@ -48,22 +52,58 @@ SIGNAL_IDS = st.sampled_from([None, "e-1", "e-2"])
 
 
 def run(subject: Subject, *, examples: int) -> None:
-    """Let so many machines of forty acts each run; raises what the shortest failing one raised."""
+    """Let so many machines of forty acts each run.
+
+    Raises what the shortest failing one raised that was found within `SHORTENING` seconds after the
+    first; its notes tell what was done.
+    """
+    search = Search()
 
     class Machine(Acts):
         def __init__(self) -> None:
-            super().__init__(subject)
+            super().__init__(subject, search)
 
     chosen = settings(
         max_examples=examples,
         stateful_step_count=40,
         deadline=None,
         database=None,
-        # The error that is raised says what was done.
+        phases=(Phase.generate, Phase.shrink),
         verbosity=Verbosity.quiet,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(Machine, settings=chosen)
+    try:
+        run_state_machine_as_test(Machine, settings=chosen)
+    except (Exception, SearchIsOver):
+        # A search that was broken off leaves Hypothesis with complaints of its own.
+        if search.shortest is not None:
+            raise search.shortest from None
+        raise
+
+
+class SearchIsOver(BaseException):
+    """A failing life has been made shorter for long enough."""
+
+
+class Search:
+    """What the search for a short failing life has found so far."""
+
+    def __init__(self) -> None:
+        self.shortest: AssertionError | None = None
+        self._length = 0
+        self._ends = math.inf
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has been shortened for long enough."""
+        return time.monotonic() > self._ends
+
+    def failed(self, error: AssertionError, length: int) -> None:
+        """Take in a failure after so many acts."""
+        if self.shortest is None:
+            self._ends = time.monotonic() + SHORTENING
+        if self.shortest is None or length <= self._length:
+            self.shortest, self._length = error, length
 
 
 @frozen
@@ -85,8 +125,9 @@ class Question:
 class Acts(RuleBasedStateMachine):
     """Every rule is done to the storage and to the model."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: Subject, search: Search) -> None:
         super().__init__()
+        self._search = search
         self._subject = subject
         self._clock = ManualClock()
         self._model = Model(self._clock)
@@ -105,6 +146,8 @@ class Acts(RuleBasedStateMachine):
 
     def agree(self, act: str, *terms: Any, **named: Any) -> None:
         """Do the act to both, and compare the answers and all that is kept then."""
+        if self._search.is_over:
+            raise SearchIsOver
         asked = Question(act, terms, named)
         self._done.append(asked)
         self._runner.run(self._compared(asked))
@@ -119,6 +162,7 @@ class Acts(RuleBasedStateMachine):
                     error.add_note(f"in answer to {one}, after")
                     for done in self._done:
                         error.add_note(f"  {done}")
+                    self._search.failed(error, len(self._done))
                     raise
 
     @rule(seconds=st.sampled_from([0.5, 1, 10]))
