@@ -37,7 +37,7 @@ class LockOfItsOwn(SQLiteStorage):
             found = await self.load(id, history=False)
             if found is None or found[0].lease_until is not None:
                 return None
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
             again = await self.load(id, history=False)
             over = again and again[0].owner
             return await super().claim(id, owner=owner, lease=lease, held=over)

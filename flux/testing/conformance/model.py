@@ -132,7 +132,8 @@ class Model:
             return None
         until = kept.head.lease_until
         is_free = until is None or until <= self._clock.now()
-        return self._give(kept, owner, lease) if is_free or kept.head.owner == held else None
+        is_own = held is not None and kept.head.owner == held
+        return self._give(kept, owner, lease) if is_free or is_own else None
 
     def claim_due(
         self, *, owner: str, lease: float, limit: int, workflows: Sequence[str] | None = None
