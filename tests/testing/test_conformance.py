@@ -57,13 +57,13 @@ class TestBroken:
         )
         assert [str(one.rule) for one in report.broken] == [name]
 
-    @pytest.mark.parametrize("storage", [KeyNeverTaken, GivenBackRenewed])
-    async def test_by_the_machine(self, storage: Any) -> None:
-        """Random acts find the fault as well, and tell the shortest way to it."""
-        report = await check_storage(storage, examples=300, rules=named("machine"))
+    async def test_by_the_machine(self) -> None:
+        """Random acts find the fault as well, and tell the shortest way to it that was found."""
+        report = await check_storage(KeyNeverTaken, examples=300, rules=named("machine"))
         (broken,) = report.broken
         assert str(broken.rule) == THE_MACHINE
-        assert "in answer to" in broken.why
+        assert "where (<class 'flux.errors.UniqueKeyTakenError'>, 'k'" in broken.why
+        assert 2 <= broken.why.partition("in answer to")[2].count("\n") <= 40
 
 
 class TestReport:

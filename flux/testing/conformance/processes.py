@@ -33,14 +33,19 @@ class Processes:
 
     async def do(self, task: str, terms: Sequence[dict[str, Any]]) -> list[Any]:
         """Let a process for each of the terms do the task, all at once; their answers."""
-        children = [await self._child(task, one) for one in terms]
+        children: list[_Child] = []
         try:
+            for one in terms:
+                children.append(await self._child(task, one))
             for child in children:
                 await child.ready()
-            return list(await asyncio.gather(*(child.answer() for child in children)))
+            async with asyncio.TaskGroup() as group:
+                answers = [group.create_task(child.answer()) for child in children]
+            return [answer.result() for answer in answers]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         finally:
-            for child in children:
-                await child.end()
+            await asyncio.gather(*(child.end() for child in children), return_exceptions=True)
 
     async def interrupted(self, task: str, terms: dict[str, Any]) -> None:
         """Let a process do a task that has no end, and kill it in the midst of it."""
