@@ -40,7 +40,9 @@ class LockOfItsOwn(SQLiteStorage):
             await asyncio.sleep(0.01)
             again = await self.load(id, history=False)
             over = again and again[0].owner
-            return await super().claim(id, owner=owner, lease=lease, held=over)
+            claimed = await super().claim(id, owner=owner, lease=lease, held=over)
+            await asyncio.sleep(0.01)  # so that the other comes in between
+            return claimed
 
 
 BROKEN_PLACES = (OldHeads, LockOfItsOwn)

@@ -36,7 +36,7 @@ class Processes:
         children: list[_Child] = []
         try:
             for one in terms:
-                children.append(await self._child(task, one))
+                children += [await self._child(task, one)]
             for child in children:
                 await child.ready()
             async with asyncio.TaskGroup() as group:
