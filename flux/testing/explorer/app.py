@@ -58,7 +58,8 @@ class App:
 
     def can_be_undone(self) -> bool:
         """Whether there is anything that a rollback would call."""
-        return any(map(_has_undo, self.make()))
+        made = self.make()
+        return _has_undo(made[0], {one.name: one for one in made})
 
 
 @frozen
@@ -91,13 +92,18 @@ class _Wrapping:
         return evolve(step, **changes)
 
 
-def _has_undo(definition: WorkflowDefinition) -> bool:
+def _has_undo(
+    definition: WorkflowDefinition, known: dict[str, WorkflowDefinition], *above: str
+) -> bool:
     for step in definition.steps:
-        if step.child is not None:
-            if isinstance(step.child.workflow, str) or _has_undo(step.child.workflow):
-                return True
-        elif step.compensate is not None:
+        child = None if step.child is None else step.child.workflow
+        inner = known.get(child) if isinstance(child, str) else child
+        if step.child is None and step.compensate is not None:
             return True
+        # A workflow may run itself, by its name.
+        if inner is not None and inner.name not in (*above, definition.name):
+            if _has_undo(inner, known, *above, definition.name):
+                return True
     return False
 
 

@@ -6,7 +6,7 @@ from attrs import evolve, frozen
 
 from flux.testing.explorer.checks import broken_rules
 from flux.testing.explorer.outcome import Difference, Outcome, differences
-from flux.testing.explorer.points import Course, CrashPoint
+from flux.testing.explorer.points import Course, CrashPoint, When
 from flux.testing.explorer.report import CrashFinding
 
 
@@ -42,6 +42,13 @@ class Judged:
             return evolve(finding, step=rest.partition(".")[0])
         return finding
 
+    @property
+    def _next_step(self) -> str | None:
+        """The step that was about to run when the process died."""
+        struck = self.outcome.story.struck
+        is_after = self.point is not None and self.point.when is When.AFTER
+        return struck.intent[0] if is_after and struck is not None and struck.intent else None
+
     def _finding(self, rule: str, text: str) -> CrashFinding:
         again = self.outcome.story.again()
         struck = self.outcome.story.struck
@@ -51,6 +58,6 @@ class Judged:
             save=None if struck is None else str(struck),
             rule=rule,
             difference=text,
-            step=again[0].step if again else None,
+            step=again[0].step if again else self._next_step,
             called_again=tuple(map(str, again)),
         )

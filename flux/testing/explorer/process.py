@@ -114,9 +114,12 @@ class Process:
             task.cancel()
 
     async def end(self) -> None:
-        """After the engine was closed: wait for threads, and let go of what was dropped."""
+        """After the engine was closed: wait for what still runs in threads."""
         while self._threads:
             await asyncio.wait(self._threads)
+
+    def forget(self) -> None:
+        """Let go of what was dropped, once nobody looks at what its ends may do."""
         for dropped in self._dropped:
             with suppress(BaseException):
                 dropped.close()

@@ -22,8 +22,8 @@ class CrashFinding:
     `seed` repeats it (`explore(…, only=seed)`); None if it takes no crash. `save` tells what the
     save at the crash point holds. `rule` is `ran-again`, `undone-again`, `undone-out-of-order`,
     `forward-in-rollback`, `stuck`, `refused`, or what differs: `status`, `data`, `steps`,
-    `children`, `effects`. `step` is the step that was called again, or that broke the rule, if
-    there is one to be named; `called_again` tells of all that was called more than once.
+    `children`, `effects`. `step` is the step that broke the rule, that was called again, or that was
+    about to run, if there is one to be named; `called_again` tells of all that was called more than once.
     """
 
     point: CrashPoint | None
@@ -81,7 +81,9 @@ class CrashReport:
 
     def __str__(self) -> str:
         places = [list(found) for _, found in groupby(self.findings, key=lambda f: f.place)]
-        lines = [f"{self.workflow}: {self.saves} saves, {self.points} crash points; {_sum(places)}"]
+        lines = [
+            f"{self.workflow}: {self.saves} saves, {self.points} crash points tried; {_sum(places)}"
+        ]
         if self.given_up:
             lines.append(f"an at-most-once step gave up at: {', '.join(self.given_up)}")
         if self.unreached:
@@ -102,5 +104,5 @@ def _lines(found: Sequence[CrashFinding]) -> list[str]:
     lines = [first.place, *(f"  {finding.difference}" for finding in found)]
     lines += [f"  called again: {again}" for again in first.called_again]
     if first.seed is not None:
-        lines.append(f"  repeat it with: only={first.seed!r}")
+        lines.append(f"  to repeat it: only={first.seed!r}, or --only {first.seed}")
     return lines

@@ -65,6 +65,7 @@ class Run:
         self._left = 0.0
         """Seconds that are still to pass, by the script."""
         self._refused: list[str] = []
+        self._processes: list[Process] = []
         self._waited = 0
         self._written = 0
         self.storage: WorkflowStorage
@@ -84,6 +85,8 @@ class Run:
                 raise self._took_too_long() from None
             raise
         finally:
+            for process in self._processes:
+                process.forget()
             await self.storage.close()
 
     # Lives
@@ -92,6 +95,7 @@ class Run:
         is_over = False
         while not is_over:
             process = Process(self._story, self._pulse, self._point)
+            self._processes.append(process)
             workflows = self._scene.app.seen_by(process, self._course)
             self.name = workflows[0].name
             engine = FluxEngine(
