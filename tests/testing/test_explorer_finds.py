@@ -190,7 +190,7 @@ async def test_leases_that_never_run_out() -> None:
 
     order = Workflow("order").step("a", nothing).step("b", nothing)
     report = await explore(order, storage=stopped, only="2:after")
-    assert ("2:after", "stuck", None) in found(report)
+    assert ("2:after", "stuck", "b") in found(report)
     assert "instance 'order' is stuck: running" in str(report)
 
 

@@ -98,12 +98,12 @@ def _has_undo(
     for step in definition.steps:
         child = None if step.child is None else step.child.workflow
         inner = known.get(child) if isinstance(child, str) else child
+        here = (*above, definition.name)
         if step.child is None and step.compensate is not None:
             return True
         # A workflow may run itself, by its name.
-        if inner is not None and inner.name not in (*above, definition.name):
-            if _has_undo(inner, known, *above, definition.name):
-                return True
+        if inner is not None and inner.name not in here and _has_undo(inner, known, *here):
+            return True
     return False
 
 

@@ -43,7 +43,8 @@ async def explore(
 
     `workflow` may be a function that makes it, called for every process. `script` is what happens
     from outside, each action once all is at rest; after the last one timers run out by themselves.
-    `storage` makes a fresh storage for each run. `effects` is the world that the steps act on.
+    `storage` makes a fresh storage for each run. `effects` is the world that the steps act on;
+    it is put back before each run and at the end.
     `ignore` holds patterns of paths that may differ: `data.token`, `steps.charge.output.*`,
     `effects.*.at`. `only` repeats the crash points with these seeds. `limit` is in seconds of real
     time for one run.
@@ -64,9 +65,12 @@ async def explore(
     exploration = _Exploration(
         scene, ignore=tuple(ignore), only=frozenset(map(CrashPoint.parse, seeds))
     )
-    await exploration.walk(Course.FORWARD)
-    if rollback and exploration.may_roll_back:
-        await exploration.walk(Course.ROLLBACK)
+    try:
+        await exploration.walk(Course.FORWARD)
+        if rollback and exploration.may_roll_back:
+            await exploration.walk(Course.ROLLBACK)
+    finally:
+        await scene.outside.reset()
     exploration.check_seeds()
     return exploration.report()
 
