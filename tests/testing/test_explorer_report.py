@@ -17,6 +17,7 @@ from flux.testing import (
 )
 from flux.testing.explorer.points import Course, When
 from flux.testing.explorer.script import script_of
+from flux_storages import RedisStorage
 
 REPORT = """\
 order: 3 saves, 9 crash points tried; 1 makes a difference
@@ -187,3 +188,9 @@ def test_bad_scripts(told: Any) -> None:
     """What is no script is refused."""
     with pytest.raises(ValueError, match=r"script|no duration"):
         script_of(told)
+
+
+async def test_time_of_a_server(redis_url: str) -> None:
+    """A storage whose leases run by a server's time is refused: nobody can advance that."""
+    with pytest.raises(ExplorationError, match="keeps the time of its server"):
+        await explore(order, storage=lambda: RedisStorage.from_url(redis_url))
