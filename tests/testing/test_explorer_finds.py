@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from flux import Checkpoint, Workflow, WorkflowContext, WorkflowStorage
 from flux.testing import CrashFinding, CrashReport, ManualClock, explore, signal
@@ -180,6 +181,35 @@ async def test_storage_loses_an_undoing() -> None:
     order = Workflow("order").step("a", nothing, compensate=nothing)
     report = await explore(order, storage=Forgetting)
     assert found(report) == {(None, "undone-again", "a")}
+
+
+class Careless(MemoryStorage):
+    """A storage that keeps the end of a rollback, and not what was undone in it."""
+
+    async def save(self, checkpoint: Checkpoint) -> int:
+        if checkpoint.status == "rolled_back":
+            checkpoint = evolve(checkpoint, entries=())
+        return await super().save(checkpoint)
+
+
+async def test_rollback_ends_too_early() -> None:
+    """A rollback that ends while a step still stands is told."""
+    order = Workflow("order").step("a", nothing, compensate=nothing)
+    report = await explore(order, storage=Careless)
+    assert found(report) == {(None, "not-undone", "a")}
+
+
+async def test_child_is_missing() -> None:
+    """A sub-workflow that only one of two runs has is a difference."""
+    choices = iter(["begin", "leave"])
+    inner = Workflow("inner").step("a", nothing)
+    order = Workflow("order").branch(
+        "route", on=lambda ctx: next(choices), cases={"begin": [("child", nothing)], "leave": None}
+    )
+    order.child("inner", inner, when=lambda ctx: ctx.output("route") == "begin")
+    report = await explore(order)
+    told = 'children.order:inner:1 is missing; without a crash it is "completed"'
+    assert told in str(report)
 
 
 async def test_leases_that_never_run_out() -> None:

@@ -109,12 +109,20 @@ def _has_undo(
 
 def _failing_at_the_end(definition: WorkflowDefinition) -> WorkflowDefinition:
     """The workflow with one more step, after all its ends, which fails."""
-    sources = {source for step in definition.steps for source in definition.sources[step.name]}
-    rescuing = {rescue.step for step in definition.steps for rescue in step.rescues}
-    ends = [step.name for step in definition.steps if step.name not in sources | rescuing]
 
     async def fail(ctx: Any) -> None:
         raise MadeUpError("the explorer lets the workflow fail at its end")
 
-    last = StepDefinition(name=LAST, handler=fail, after=tuple(ends))
+    last = StepDefinition(name=LAST, handler=fail, after=_ends(definition))
     return evolve(definition, steps=(*definition.steps, last))
+
+
+def _ends(definition: WorkflowDefinition) -> tuple[str, ...]:
+    """The steps after which nothing comes, but for those that run when others fail."""
+    rescuing = {rescue.step for step in definition.steps for rescue in step.rescues}
+    followed: set[str] = set()
+    for step in definition.steps:
+        branches = {b.name for b in definition.steps if b.branch and step.name in b.branch.firsts}
+        # A branch may choose a case without steps: then it leads to what comes after its cases.
+        followed.update(set(step.after) - branches)
+    return tuple(s.name for s in definition.steps if s.name not in followed | rescuing)

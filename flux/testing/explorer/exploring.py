@@ -137,7 +137,7 @@ class _Exploration:
         if judged.point is not None and outcome.story.struck is None:
             self.unreached.append(seed)
         self.findings += judged.rules()
-        if outcome.gave_up - whole.gave_up:
+        if outcome.left.gave_up - whole.left.gave_up:
             self.given_up.append(seed)
         else:
             self.findings += judged.differences(whole, self.ignore)

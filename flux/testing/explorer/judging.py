@@ -24,6 +24,9 @@ class Judged:
             evolve(self._finding(broken.rule, broken.text), step=broken.step)
             for broken in broken_rules(self.outcome.story)
         ]
+        for id, step in self.outcome.left.standing:
+            told = f"{step!r} of {id} was not undone although the rollback has ended"
+            found.append(evolve(self._finding("not-undone", told), step=step))
         found += [self._finding("stuck", text) for text in self.outcome.stuck]
         return found + [self._finding("refused", text) for text in self.outcome.refused]
 

@@ -1,6 +1,6 @@
 """What a run has come to, as plain JSON, and how two of them differ."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -8,6 +8,7 @@ import orjson
 from attrs import frozen
 
 from flux.definition.workflow import WorkflowDefinition
+from flux.engine.compensation import owed
 from flux.engine.loading import load
 from flux.errors import InstanceNotFoundError
 from flux.state.execution import Execution
@@ -22,22 +23,27 @@ _LONGEST = 160
 
 _NOTHING: Any = object()
 
+_UNDONE = {WorkflowStatus.FAILED.value, WorkflowStatus.ROLLED_BACK.value}
+_BACK = _UNDONE | {WorkflowStatus.CANCELLED.value}
+
+Document = Mapping[str, Any]
+
 
 @frozen(kw_only=True)
 class Outcome:
     """The end of a run: its story, and what is compared with the run without a crash.
 
     `document` holds `status`, `data` and `steps` of the instance, the same for its sub-workflows
-    by id under `children`, and the `effects`. `stuck` tells of instances that nobody will drive on,
-    `refused` of actions of the script that the engine refused. `gave_up` are the at-most-once steps
-    of which nobody knows whether they acted.
+    by id under `children`, and the `effects`; with `unknown` and `is_graph`, which only say
+    what may differ. `stuck` tells of instances that nobody will drive on,
+    `refused` of actions of the script that the engine refused.
     """
 
     story: Story
-    document: Mapping[str, Any]
+    document: Document
     stuck: Sequence[str]
     refused: Sequence[str]
-    gave_up: frozenset[str]
+    left: "Leavings"
 
     @property
     def status(self) -> str:
@@ -61,20 +67,41 @@ class Difference:
 
 
 async def document_of(
-    storage: WorkflowStorage, root: str, ids: Sequence[str], effects: Any
+    storage: WorkflowStorage,
+    root: str,
+    ids: Sequence[str],
+    *,
+    workflows: Sequence[WorkflowDefinition],
+    effects: Any,
 ) -> dict[str, Any]:
     """What the instances have come to."""
-    seen = {id: await _instance_document(storage, id) for id in ids}
-    document = seen.pop(root, {"status": "not stored", "data": {}, "steps": {}})
+    graphs = {one.name for one in with_children(workflows) if not one.is_sequence}
+    seen = {
+        id: await _instance_document(storage, id, graphs) for id in {root: 0, **dict.fromkeys(ids)}
+    }
+    document = seen.pop(root)
     return {**document, "children": seen, "effects": effects}
 
 
-async def given_up(
+@frozen
+class Leavings:
+    """Executions that a run has left as they should seldom be left.
+
+    `gave_up` are the at-most-once steps of which nobody knows whether they acted, as instance and
+    step; `standing` those that a rollback that has ended did not undo, although it could.
+    """
+
+    gave_up: frozenset[tuple[str, str]]
+    standing: Sequence[tuple[str, str]]
+
+
+async def leavings(
     storage: WorkflowStorage, ids: Sequence[str], workflows: Sequence[WorkflowDefinition]
-) -> frozenset[str]:
-    """The at-most-once steps whose outcome stays unknown, by idempotency key without number."""
+) -> Leavings:
+    """What the instances have left."""
     known = {one.name: one for one in with_children(workflows)}
-    found: set[str] = set()
+    gave_up: list[tuple[str, str]] = []
+    standing: list[tuple[str, str]] = []
     for id in ids:
         instance = await _instance(storage, id)
         definition = None if instance is None else known.get(instance.origin.workflow)
@@ -83,8 +110,11 @@ async def given_up(
         for execution in instance.executions.values():
             unknown = execution.outcome is Known.UNKNOWN and execution.step in definition
             if unknown and definition.step(execution.step).at_most_once:
-                found.add(f"{id}:{execution.step}")
-    return frozenset(found)
+                gave_up.append((id, execution.step))
+        if instance.head.status is WorkflowStatus.ROLLED_BACK:
+            owing = owed(definition, instance)
+            standing += [(id, instance.executions[number].step) for number in owing]
+    return Leavings(frozenset(gave_up), standing)
 
 
 def with_children(workflows: Sequence[WorkflowDefinition]) -> Iterator[WorkflowDefinition]:
@@ -96,11 +126,9 @@ def with_children(workflows: Sequence[WorkflowDefinition]) -> Iterator[WorkflowD
                 yield from with_children([step.child.workflow])
 
 
-def differences(
-    here: Mapping[str, Any], there: Mapping[str, Any], ignore: Sequence[str]
-) -> list[Difference]:
+def differences(here: Document, there: Document, ignore: Sequence[str]) -> list[Difference]:
     """How one document differs from another, but for the paths that fit a pattern of `ignore`."""
-    found = _differences("", here, there)
+    found = _differences("", *_comparable(here, there))
     return [one for one in found if not any(fnmatchcase(one.path, p) for p in ignore)]
 
 
@@ -116,14 +144,52 @@ def _differences(path: str, here: Any, there: Any) -> Iterator[Difference]:
         yield Difference(path, here, there)
 
 
-async def _instance_document(storage: WorkflowStorage, id: str) -> dict[str, Any]:
+def _comparable(here: Document, there: Document) -> tuple[Document, Document]:
+    """Both without what may differ by the rules.
+
+    A crash may leave it unknown whether a step has acted that in the whole run had failed, or had
+    completed beside one that had (S11, S13); such a step is undone, and what it changed is missing.
+    Where steps run beside each other, what had begun when one failed depends on their order.
+    """
+    one, other = dict(here), dict(there)
+    unknown = set(one.pop("unknown")) ^ set(other.pop("unknown"))
+    is_graph = one.pop("is_graph") | other.pop("is_graph")
+    if one["status"] in _BACK and other["status"] in _BACK:
+        if {one["status"], other["status"]} <= _UNDONE:
+            one["status"] = other["status"]
+        for document in (one, other) if is_graph or unknown else ():
+            del document["data"]
+            steps = document["steps"]
+            document["steps"] = {
+                name: step for name, step in steps.items() if not is_graph and name not in unknown
+            }
+    if "children" in one and "children" in other:
+        one["children"], other["children"] = dict(one["children"]), dict(other["children"])
+        for id in one["children"] | other["children"]:
+            _make_comparable(id, one["children"], other["children"])
+    return one, other
+
+
+def _make_comparable(id: str, here: dict[str, Any], there: dict[str, Any]) -> None:
+    if id in here and id in there:
+        here[id], there[id] = _comparable(here[id], there[id])
+        return
+    lonely = here if id in here else there
+    lonely[id] = lonely[id]["status"]
+
+
+async def _instance_document(
+    storage: WorkflowStorage, id: str, graphs: Collection[str]
+) -> dict[str, Any]:
     instance = await _instance(storage, id)
     if instance is None:
-        return {"status": "not stored", "data": {}, "steps": {}}
+        return {"status": "not stored", "data": {}, "steps": {}, "unknown": [], "is_graph": False}
     return {
-        "status": _status(instance),
+        "status": instance.head.status.value,
         "data": orjson.loads(orjson.dumps(instance.data)),
         "steps": {e.step: _step(e) for e in instance.history()},
+        "unknown": [e.step for e in instance.history() if e.outcome is Known.UNKNOWN],
+        "is_graph": instance.origin.workflow in graphs,
     }
 
 
@@ -132,19 +198,6 @@ async def _instance(storage: WorkflowStorage, id: str) -> Instance | None:
         return (await load(storage, id)).instance
     except InstanceNotFoundError:
         return None
-
-
-def _status(instance: Instance) -> str:
-    """The status; one that failed with nothing undone but what may not have been is `failed`.
-
-    A crash in a step that then fails leaves its outcome unknown, so that it is undone (S11).
-    """
-    status = instance.head.status
-    undone = [e for e in instance.executions.values() if e.compensation is not None]
-    may_not_be = all(e.outcome is Known.UNKNOWN for e in undone)
-    if status is WorkflowStatus.ROLLED_BACK and may_not_be:
-        return WorkflowStatus.FAILED.value
-    return status.value
 
 
 def _step(execution: Execution) -> dict[str, Any]:

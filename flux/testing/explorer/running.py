@@ -16,7 +16,7 @@ from flux.storage import Record, TimeKeeper, WorkflowFilter, WorkflowStorage, op
 from flux.testing.explorer.app import App
 from flux.testing.explorer.effects import Outside
 from flux.testing.explorer.errors import ExplorationError
-from flux.testing.explorer.outcome import Outcome, document_of, given_up
+from flux.testing.explorer.outcome import Outcome, document_of, leavings
 from flux.testing.explorer.points import Course, CrashPoint
 from flux.testing.explorer.process import DiedError, Process
 from flux.testing.explorer.pulse import ExplorerClock, Pulse
@@ -114,11 +114,15 @@ class Run:
         return Outcome(
             story=self._story,
             document=await document_of(
-                self.storage, self.name, ids, await self._scene.outside.snapshot()
+                self.storage,
+                self.name,
+                ids,
+                workflows=workflows,
+                effects=await self._scene.outside.snapshot(),
             ),
             stuck=await self._stuck(),
             refused=self._refused,
-            gave_up=await given_up(self.storage, ids, workflows),
+            left=await leavings(self.storage, ids, workflows),
         )
 
     async def _live(self, engine: FluxEngine, process: Process) -> bool:
