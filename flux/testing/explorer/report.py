@@ -22,9 +22,9 @@ class CrashFinding:
     `seed` repeats it (`explore(…, only=seed)`); None if it takes no crash. `save` tells what the
     save at the crash point holds. `rule` is `ran-again`, `undone-again`, `undone-out-of-order`,
     `not-undone`, `forward-in-rollback`, `stuck`, `refused`, or what differs: `status`, `data`,
-    `steps`, `children`, `effects`. `step` is the step that broke the rule, that was called again, or that
-    was about to run, if one is to be named; `called_again` tells of all that was called more than
-    once.
+    `steps`, `children`, `effects`. `step` is the step that broke the rule, that was called again,
+    or that was about to run, if one is to be named; `called_again` tells of all that was called
+    more than once.
     """
 
     point: CrashPoint | None
