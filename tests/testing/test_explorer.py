@@ -87,6 +87,29 @@ async def test_failure_with_nothing_to_undo(undo: Any, world: World) -> None:
     check(await explore(order, effects=world), saves=2, points=6)
 
 
+async def test_undoing_of_a_failed_step(act: Any, undo: Any) -> None:
+    """What the undoing of a step changes that only a crash lets be undone is no difference."""
+
+    async def note(ctx: Any) -> None:
+        ctx.data["undone"] = ctx.step
+
+    order = Workflow("order").step("a", act, compensate=undo).step("b", decline, compensate=note)
+    check(await explore(order), saves=4, points=12)
+
+
+async def test_failure_beside_others(act: Any, undo: Any, world: World) -> None:
+    """What had begun when a step failed beside it depends on the order, and is undone."""
+
+    async def later(ctx: WorkflowContext) -> None:
+        await asyncio.sleep(0.05 if ctx.attempt == 1 else 0)
+        await decline(ctx)
+
+    order = Workflow("order").step("c", act, after=(), compensate=undo)
+    order.step("d", act, after="c", compensate=undo).step("e", later, after=())
+    report = await explore(order, effects=world)
+    assert report.ok, str(report)
+
+
 async def test_parallel(act: Any, undo: Any, world: World) -> None:
     """Steps that run beside each other, in the loop and in threads."""
 
@@ -148,6 +171,17 @@ async def test_timeouts(days: int, act: Any, world: World) -> None:
         saves=3 + (days == 3),
         points=3 * (3 + (days == 3)),
     )
+
+
+async def test_what_is_due_meanwhile() -> None:
+    """While the script lets time pass, each timer is acted on when it is due."""
+    outputs: list[Any] = []
+    order = Workflow("order").sleep("cool-down", 3600)
+    order.wait("paid", timeout=86_400, on_timeout="continue", default="late")
+    order.step("note", lambda ctx: outputs.append(ctx.output("paid"))).wait("more")
+    report = await explore(order, script=[advance(hours=30), signal("paid", "early")])
+    assert report.ok, str(report)
+    assert set(outputs) == {"late"}
 
 
 async def test_cancel(act: Any, undo: Any, world: World) -> None:
