@@ -151,6 +151,30 @@ async def test_named_child(act: Any, world: World) -> None:
     assert report.points >= 12
 
 
+async def test_workflow_in_itself(act: Any, undo: Any, world: World) -> None:
+    """A workflow may run itself, by its name."""
+    tree = Workflow("tree").step("leaf", act)
+    tree.child(
+        "twig",
+        "tree",
+        input=lambda ctx: {"height": 0},
+        when=lambda ctx: ctx.input.get("height", 1) > 0,
+    )
+    assert (await explore(tree, effects=world)).ok
+
+
+@pytest.mark.parametrize("chosen", ["gift", "none"])
+async def test_rollback_after_a_branch(chosen: str, act: Any, undo: Any, world: World) -> None:
+    """The made-up failure comes after whatever the last branch chose, also nothing."""
+    order = Workflow("order").step("a", act, compensate=undo)
+    cases: dict[Any, Any] = {"gift": ("b", act), "none": None}
+    order.branch("route", on=lambda ctx: chosen, cases=cases)
+    report = await explore(order, effects=world)
+    alone = await explore(order, effects=world, rollback=False)
+    assert report.ok, str(report)
+    assert report.points > alone.points
+
+
 async def test_signals_and_timers(act: Any, undo: Any, world: World) -> None:
     """The script is played at the rests of the run; days of waiting cost nothing."""
     order = Workflow("order").sleep("cool-down", 3600).wait("paid", timeout=5 * 86_400)

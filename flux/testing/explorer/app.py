@@ -118,11 +118,10 @@ def _failing_at_the_end(definition: WorkflowDefinition) -> WorkflowDefinition:
 
 
 def _ends(definition: WorkflowDefinition) -> tuple[str, ...]:
-    """The steps after which nothing comes, but for those that run when others fail."""
-    rescuing = {rescue.step for step in definition.steps for rescue in step.rescues}
+    """The steps after which nothing comes."""
     followed: set[str] = set()
     for step in definition.steps:
         branches = {b.name for b in definition.steps if b.branch and step.name in b.branch.firsts}
         # A branch may choose a case without steps: then it leads to what comes after its cases.
         followed.update(set(step.after) - branches)
-    return tuple(s.name for s in definition.steps if s.name not in followed | rescuing)
+    return tuple(s.name for s in definition.steps if s.name not in followed)
