@@ -74,6 +74,12 @@ async def test_without_rollback(act: Any, undo: Any, world: World) -> None:
     check(await explore(Workflow("order").step("a", act), effects=world), saves=2, points=6)
 
 
+async def test_nothing_was_done(act: Any, undo: Any) -> None:
+    """Where a failure at the end finds nothing to undo, its save is a crash point all the same."""
+    order = Workflow("order").step("a", act, compensate=undo, when=lambda ctx: False)
+    check(await explore(order), saves=1 + 2, points=3 + 3)
+
+
 async def test_own_failure(act: Any, undo: Any, world: World) -> None:
     """A workflow that fails by itself has its rollback explored, and the failing step."""
     order = Workflow("order").step("a", act, compensate=undo)

@@ -124,7 +124,8 @@ class _Exploration:
         first = 1
         if course is Course.ROLLBACK:
             # What comes before it was struck on the way forward.
-            first = next(s.number for s in whole.story.saves if s.direction is Direction.BACK)
+            back = (s.number for s in whole.story.saves if s.direction is Direction.BACK)
+            first = next(back, whole.story.tried + 1)
         for number in range(first, whole.story.tried + 1):
             for when in When:
                 point = CrashPoint(number, when, course)
