@@ -24,13 +24,20 @@ def load_app(name: str) -> Sequence[WorkflowDefinition]:
     The attribute is a `Workflow`, a list or tuple of them, or a function without parameters that
     returns either. The module is looked for in the working directory first. `AppError`.
     """
+    return workflows_in(load_named(name), name)
+
+
+def load_named(name: str) -> Any:
+    """What is at `module:attribute`, or `AppError`."""
     module_name, colon, path = name.partition(":")
     if not colon or not all(part.isidentifier() for part in f"{module_name}.{path}".split(".")):
         raise AppError(f"{name!r} names no workflows; write module:attribute, as in shop:workflows")
-    found = _attribute(_imported(module_name), path)
-    if callable(found):
-        found = _returned(found, name)
-    return _built(name, found)
+    return _attribute(_imported(module_name), path)
+
+
+def workflows_in(found: Any, name: str) -> Sequence[WorkflowDefinition]:
+    """The workflows of what is at `name`, built; a function is called anew. `AppError`."""
+    return _built(name, _returned(found, name) if callable(found) else found)
 
 
 def _imported(name: str) -> ModuleType:

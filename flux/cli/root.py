@@ -5,6 +5,7 @@ import click
 from flux.cli.demo.command import demo
 from flux.cli.diff import diff
 from flux.cli.draw import draw
+from flux.cli.explore import explore
 from flux.cli.worker import worker
 
 
@@ -17,4 +18,5 @@ def root() -> None:
 root.add_command(demo)
 root.add_command(diff)
 root.add_command(draw)
+root.add_command(explore)
 root.add_command(worker)
