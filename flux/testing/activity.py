@@ -46,7 +46,8 @@ class Activity:
         # Threads add and discard as well; each is one act of the interpreter.
         self._under_way: set[object] = set()
         self._handlers: dict[str, set[str]] = {}
-        self._sleeping = 0
+        self._sleeping: set[tuple[str, str]] = set()
+        self._held: set[str] = set()
         self._changes = 0
 
     @contextmanager
@@ -62,13 +63,25 @@ class Activity:
             self._changes += 1
 
     @contextmanager
-    def asleep(self) -> Iterator[None]:
-        """A handler only waits for the clock."""
-        self._sleeping += 1
+    def asleep(self, id: str, step: str) -> Iterator[None]:
+        """The handler of this step only waits for the clock."""
+        self._sleeping.add((id, step))
+        self._changes += 1
         try:
             yield
         finally:
-            self._sleeping -= 1
+            self._sleeping.discard((id, step))
+            self._changes += 1
+
+    @contextmanager
+    def held(self, id: str) -> Iterator[None]:
+        """An instance stands still, whatever was under way in it."""
+        self._held.add(id)
+        self._changes += 1
+        try:
+            yield
+        finally:
+            self._held.discard(id)
             self._changes += 1
 
     def told(self, event: FluxTraceEvent) -> None:
@@ -101,4 +114,9 @@ class Activity:
 
     @property
     def _is_busy(self) -> bool:
-        return bool(self._under_way) or sum(map(len, self._handlers.values())) > self._sleeping
+        return bool(self._under_way) or any(
+            (id, step) not in self._sleeping
+            for id, steps in self._handlers.items()
+            if id not in self._held
+            for step in steps
+        )

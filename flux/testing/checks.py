@@ -60,9 +60,7 @@ def order(state: WorkflowState, steps: Sequence[str]) -> Problem | None:
     as_found = sorted(steps, key=found.index)
     if as_found == list(steps):
         return None
-    return Problem(
-        expected=f"{_in_order(steps)}, in this order", found=f"{_in_order(as_found)}"
-    )
+    return Problem(expected=f"{_in_order(steps)}, in this order", found=f"{_in_order(as_found)}")
 
 
 def output(state: WorkflowState, step: str, expected: Any) -> Problem | None:

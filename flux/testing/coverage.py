@@ -1,6 +1,6 @@
 """Which steps, compensators and cases of branches ran while somebody collected that."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,7 +11,7 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.observe.trace import FluxTraceEvent
 from flux.testing.mocks import Script
 
-_KINDS = ("step", "compensator", "case")
+KINDS = ("step", "compensator", "case")
 
 DEFAULT = "default"
 
@@ -24,9 +24,9 @@ class WorkflowCoverage:
     """
 
     name: str
-    parts: dict[str, list[str]] = Factory(lambda: {kind: [] for kind in _KINDS})
-    ran: dict[str, set[str]] = Factory(lambda: {kind: set() for kind in _KINDS})
-    stood_in: dict[str, set[str]] = Factory(lambda: {kind: set() for kind in _KINDS})
+    parts: dict[str, list[str]] = Factory(lambda: {kind: [] for kind in KINDS})
+    ran: dict[str, set[str]] = Factory(lambda: {kind: set() for kind in KINDS})
+    stood_in: dict[str, set[str]] = Factory(lambda: {kind: set() for kind in KINDS})
 
     def missing(self, kind: str) -> Sequence[str]:
         """Those that no test ran."""
@@ -47,7 +47,11 @@ class WorkflowCoverage:
 
     @property
     def covered(self) -> int:
-        return self.count - sum(len(self.missing(kind)) for kind in _KINDS)
+        return self.count - sum(len(self.missing(kind)) for kind in KINDS)
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.covered / self.count
 
     def add(self, kind: str, part: str) -> None:
         """Know a part."""
@@ -121,7 +125,7 @@ class Coverage:
         """Add what another process has collected."""
         for name, told in plain.items():
             one = self._of(name)
-            for kind in _KINDS:
+            for kind in KINDS:
                 for part in told["parts"][kind]:
                     one.add(kind, part)
                 one.ran[kind].update(told["ran"][kind])

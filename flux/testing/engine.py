@@ -1,7 +1,6 @@
 """An engine for the tests of workflows: on memory, and under a clock of its own."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -68,7 +67,7 @@ class TestEngine:
         config = config or FluxConfig(grace=0.1)
         self._config = evolve(config, lease=NEVER, poll=NEVER)
         self._activity = Activity()
-        self._gate = Gate()
+        self._gate = Gate(self._activity)
         self._script = Script(self.clock, self._activity)
         self._copies = Copies(self._script, self._activity, self._config)
         self._cast = Cast(workflows)
@@ -119,6 +118,11 @@ class TestEngine:
     def now(self) -> datetime:
         """What time it is by the clock."""
         return self.clock.now()
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """All its runs, in the order in which they were started or found."""
+        return tuple(self._runs.values())
 
     # Who stands in for whom
 
@@ -297,8 +301,8 @@ class TestEngine:
 
     @property
     def _travel(self) -> TimeTravel:
-        assert self.engine
-        assert self._time is not None
+        if self._time is None:
+            raise RuntimeError("this TestEngine is not open: use it with `async with`")
         return self._time
 
     def _put(self, step: str, mock: Mock, workflow: str | None, *, undoes: bool) -> None:

@@ -35,7 +35,7 @@ class Mock:
         if sum(given is not None for given in (function, returns, raises)) > 1:
             raise ValueError("a mock is one of these: a function, returns=, raises=")
         self.calls: list[WorkflowContext] = []
-        self.takes = takes if takes == math.inf else seconds(takes)
+        self.takes = math.inf if takes == math.inf else seconds(takes)
         """Seconds of the test's clock that a call takes."""
         self._function = function
         self._returns = returns
@@ -113,7 +113,7 @@ class Script:
 
     async def _taking_time(self, mock: Mock, role: Role, ctx: WorkflowContext) -> Any:
         is_late = role.limit is not None and mock.takes > role.limit
-        with self._activity.asleep():
+        with self._activity.asleep(ctx.id, ctx.step):
             await self._clock.sleep(role.limit or 0.0 if is_late else mock.takes)
         if is_late:
             # What the engine does when its own time for a handler has run out.

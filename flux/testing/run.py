@@ -1,6 +1,6 @@
 """A run: one instance in a `TestEngine`, what a test does with it and what it says of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, Self
 
 from flux.definition.workflow import WorkflowDefinition
@@ -27,18 +27,12 @@ class Stage(Protocol):
 class RunStatus(str):
     """The status of a run: compare it as text, or call it with the status that is expected."""
 
-    __slots__ = ("_check",)
-
-    def __new__(cls, text: str, check: Callable[[str], "Run"]) -> Self:
-        """Text that can check itself."""
-        made = super().__new__(cls, text)
-        made._check = check
-        return made
+    run: "Run"
 
     def __call__(self, expected: str) -> "Run":
-        """`AssertionError`, with the history, if the status is another one."""
+        """The run; `AssertionError`, with the history, if it has another status."""
         __tracebackhide__ = True
-        return self._check(expected)
+        return self.run.check(checks.status(self.run.state, expected))
 
 
 class Run:
@@ -81,9 +75,9 @@ class Run:
     @property
     def status(self) -> RunStatus:
         """`run.status == "failed"`, or the check `run.status("failed")`."""
-        return RunStatus(
-            self.state.status, lambda wanted: self._checked(checks.status(self.state, wanted))
-        )
+        status = RunStatus(self.state.status)
+        status.run = self
+        return status
 
     def step(self, name: str) -> StepExecution:
         """The entry of a step; `AssertionError` if it was not reached."""
@@ -91,7 +85,7 @@ class Run:
         self._known(name)
         found = self.state.step(name)
         if found is None:
-            self._checked(Problem(expected=f"{name!r} was reached", found="it was not"))
+            self.check(Problem(expected=f"{name!r} was reached", found="it was not"))
         assert found is not None
         return found
 
@@ -107,45 +101,52 @@ class Run:
     def ran(self, *steps: str) -> Self:
         """Each of these ran, whatever became of it; others may have run as well."""
         __tracebackhide__ = True
-        return self._checked(checks.ran(self.state, self._known(*steps)))
+        return self.check(checks.ran(self.state, self._known(*steps)))
 
     def did_not_run(self, *steps: str) -> Self:
         """None of these ran: not reached, skipped, or left out by a branch."""
         __tracebackhide__ = True
-        return self._checked(checks.did_not_run(self.state, self._known(*steps)))
+        return self.check(checks.did_not_run(self.state, self._known(*steps)))
 
     def order(self, *steps: str) -> Self:
         """Each of these ran, and was reached in this order; others may have come between."""
         __tracebackhide__ = True
-        return self._checked(checks.order(self.state, self._known(*steps)))
+        return self.check(checks.order(self.state, self._known(*steps)))
 
     def output(self, step: str, expected: Any) -> Self:
         """The step came to this output, as it was saved: JSON, so a tuple is a list."""
         __tracebackhide__ = True
         self._known(step)
-        return self._checked(checks.output(self.state, step, expected))
+        return self.check(checks.output(self.state, step, expected))
 
     def retried(self, step: str, times: int | None = None) -> Self:
         """So many attempts failed and were followed by another; without `times`, at least one."""
         __tracebackhide__ = True
         self._known(step)
-        return self._checked(checks.retried(self.state, step, times))
+        return self.check(checks.retried(self.state, step, times))
 
     def compensated(self, *steps: str) -> Self:
         """These were undone, in this order, and nothing else was; no name says that nothing was."""
         __tracebackhide__ = True
         undone = self._stage.undone(self.id)
-        return self._checked(checks.compensated(self.state, self._known(*steps), undone))
+        return self.check(checks.compensated(self.state, self._known(*steps), undone))
 
     def waits_for(self, *signals: str) -> Self:
         """It waits for each of these signals."""
         __tracebackhide__ = True
-        return self._checked(checks.waits_for(self.state, signals))
+        return self.check(checks.waits_for(self.state, signals))
 
     def failed_with(self, error: type[BaseException], match: str | None = None) -> Self:
         """Its error is of this class; `match` is a pattern found in the message."""
         __tracebackhide__ = True
-        return self._checked(checks.failed_with(self.state, error, match))
+        return self.check(checks.failed_with(self.state, error, match))
+
+    def check(self, problem: Problem | None) -> Self:
+        """The run if there is no problem, else `AssertionError` with it and the history."""
+        __tracebackhide__ = True
+        if problem is None:
+            return self
+        raise AssertionError(f"expected: {problem.expected}\n   found: {problem.found}\n\n{self}")
 
     # What is done with it
 
@@ -155,9 +156,7 @@ class Run:
         await self._stage.settle()
         return self
 
-    async def signal(
-        self, name: str, payload: Any = None, *, signal_id: str | None = None
-    ) -> Self:
+    async def signal(self, name: str, payload: Any = None, *, signal_id: str | None = None) -> Self:
         """Send it a signal."""
         sent = self._stage.engine.signal(self.id, name, payload, signal_id=signal_id, wait=False)
         await self._stage.drive(sent)
@@ -207,13 +206,3 @@ class Run:
         for step in steps:
             self._definition.place(step)
         return steps
-
-    def _checked(self, problem: Problem | None) -> Self:
-        __tracebackhide__ = True
-        if problem is None:
-            return self
-        raise AssertionError(
-            f"expected: {problem.expected}\n   found: {problem.found}\n\n{self}"
-        )
-
-

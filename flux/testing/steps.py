@@ -60,6 +60,8 @@ class Steps:
         if self._run is None:
             self._gate.close(self._id)
             self._run = await self._begin()
+            await self._moving.look()
+            self._ready.extend(self._ended(self._run.state))
         while not self._ready:
             if not await self._goes_on():
                 self._gate.open(self._id)
@@ -72,7 +74,7 @@ class Steps:
             self._gate.let_go(self._id)
             await self._moving.look()
             return True
-        return await self._moving.pass_time()
+        return await self._moving.pass_time() or self._gate.holds(self._id)
 
     def _ended(self, state: WorkflowState) -> list[StepExecution]:
         ended = []

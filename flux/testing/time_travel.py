@@ -61,9 +61,9 @@ class Moments:
     @property
     def next_sleep(self) -> datetime | None:
         """The end of a sleep before which nothing comes that is for the test to let come."""
-        ends = [*self.sleeps, *(() if self.waits_for_test else self.deadlines)]
+        ends: list[datetime] = [*self.sleeps, *(() if self.waits_for_test else self.deadlines)]
         soonest = min(ends, default=None)
-        limit = min((*self.timeouts, *self.deadlines), default=None)
+        limit = min([*self.timeouts, *self.deadlines], default=None)
         if soonest is None or (self.waits_for_test and limit is not None and limit < soonest):
             return None
         return soonest

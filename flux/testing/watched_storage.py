@@ -17,7 +17,8 @@ _SAVES = ("create", "save")
 class Gate:
     """Lets an instance stand still after each of its saves, while somebody looks at it."""
 
-    def __init__(self) -> None:
+    def __init__(self, activity: Activity) -> None:
+        self._activity = activity
         self._closed: set[str] = set()
         self._held: dict[str, asyncio.Event] = {}
 
@@ -48,7 +49,8 @@ class Gate:
         """Wait there, if it is closed."""
         if id in self._closed:
             held = self._held[id] = asyncio.Event()
-            await held.wait()
+            with self._activity.held(id):
+                await held.wait()
 
 
 class _Watched:
@@ -67,7 +69,7 @@ class _Watched:
 def watched(storage: WorkflowStorage, activity: Activity, gate: Gate) -> WorkflowStorage:
     """The storage with a watch on it: of a class made for it, with the protocols that it keeps."""
     calls: dict[str, Any] = {}
-    for name, found in inspect.getmembers(type(storage), inspect.iscoroutinefunction):
+    for name, _ in inspect.getmembers(type(storage), inspect.iscoroutinefunction):
         # To listen to notices takes for ever.
         calls[name] = _forwarded(name) if name == "notices" else _counted(name)
     for name in _SAVES:
