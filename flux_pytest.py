@@ -56,8 +56,9 @@ def flux_test_engine(request: pytest.FixtureRequest) -> Callable[..., TestEngine
     opened = request.node.stash.setdefault(_opened, [])
 
     def make(*given: object, **named: object) -> TestEngine:
-        opened.append(TestEngine(*given, **named))  # type: ignore[arg-type]
-        return opened[-1]
+        engine = TestEngine(*given, **named)  # type: ignore[arg-type]
+        opened.append(engine)
+        return engine
 
     return make
 

@@ -243,9 +243,9 @@ class TestEngine:
 
         async def begin() -> Run:
             starting = asyncio.ensure_future(self.start(workflow, input, id=id, labels=labels))
-            while not starting.done():
-                await self._activity.quiet()
-                self._gate.let_go(id)
+            # Nothing has ended at the first save, but that the instance is there.
+            await self._activity.quiet()
+            self._gate.let_go(id)
             return await starting
 
         return Steps(begin, id, self._gate, self._travel)

@@ -16,7 +16,7 @@ from flux.storage import WorkflowFilter
 from flux.testing.activity import Activity
 from flux.testing.history_table import history_table
 from flux.testing.run import Run
-from flux.testing.virtual_time import VirtualClock
+from flux.testing.virtual_time import CENTURY, VirtualClock
 
 T = TypeVar("T")
 
@@ -51,9 +51,11 @@ class Moments:
     waits_for_test: bool = False
 
     @classmethod
-    def of(cls, states: Sequence[WorkflowState]) -> "Moments":
-        """Those of instances at rest."""
-        moments = cls()
+    def of(
+        cls, states: Sequence[WorkflowState], turns: Sequence[datetime | None] = ()
+    ) -> "Moments":
+        """Those of instances at rest; some wait for their `turns`."""
+        moments = cls(sleeps=[turn for turn in turns if turn is not None])
         for state in states:
             moments._add(state)
         return moments
@@ -69,7 +71,7 @@ class Moments:
         return soonest
 
     def _add(self, state: WorkflowState) -> None:
-        if state.status is not WorkflowStatus.SUSPENDED:
+        if state.status not in (WorkflowStatus.SUSPENDED, WorkflowStatus.PENDING):
             self.waits_for_test = True
         if state.deadline is not None:
             self.deadlines.append(state.deadline)
@@ -99,7 +101,6 @@ class TimeTravel:
         self._activity = activity
         self._runs = runs
         self._is_held = is_held
-        self._queued: Sequence[tuple[str, str]] = ()
 
     async def look(self) -> None:
         """Let happen what can without time, and take note of how all runs stand."""
@@ -114,10 +115,12 @@ class TimeTravel:
         """Let time pass to the next moment that counts; False if it is for the test to go on."""
         await self.look()
         live = [state async for state in self._live()]
-        driven = [state for state in live if not state.status.is_rest]
-        if driven:
-            return await self._pass_while_driven(live, driven)
-        end = Moments.of(live).next_sleep
+        queued = [state for state in live if state.status is WorkflowStatus.PENDING]
+        if any(not state.status.is_rest for state in live if state not in queued):
+            await self._jump(lambda: False)
+            return True
+        moments = Moments.of(live, turns=[await self._turn_of(state) for state in queued])
+        end = moments.next_sleep
         if end is None:
             return False
         # A clock of floats may come a little short.
@@ -149,17 +152,11 @@ class TimeTravel:
         await self.look()
         return awaited.result()
 
-    async def _pass_while_driven(
-        self, live: Sequence[WorkflowState], driven: Sequence[WorkflowState]
-    ) -> bool:
-        queued = [(state.id, str(state.status)) for state in live]
-        if all(state.status is WorkflowStatus.PENDING for state in driven):
-            # They look now and then whether their turn has come; it may be for the test to let it.
-            if queued == self._queued:
-                return False
-            self._queued = queued
-        await self._jump(lambda: False)
-        return True
+    async def _turn_of(self, queued: WorkflowState) -> datetime | None:
+        """When an instance that a limit lets wait looks again; None if others have to let it."""
+        due = (await self._engine.diagnose(queued.id)).due_at
+        is_near = due is not None and (due - self._clock.now()).total_seconds() <= CENTURY
+        return due if is_near else None
 
     async def _jump(self, is_over: Callable[[], bool]) -> None:
         left = self._clock.next_in
