@@ -1,6 +1,6 @@
 """The workflows and steps that a test may name."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from flux.definition.builder import Workflow
 from flux.definition.workflow import WorkflowDefinition
@@ -23,6 +23,11 @@ class Cast:
             if self._known.get(child.name) is not child:
                 self.add(child)
         return definition
+
+    @property
+    def workflows(self) -> Sequence[WorkflowDefinition]:
+        """All of them."""
+        return tuple(self._known.values())
 
     def workflow(self, name: str) -> WorkflowDefinition:
         """The one of this name, or `UnknownWorkflowError`."""

@@ -88,6 +88,8 @@ class TestEngine:
             observers=self._observers,
         )
         await engine.init()
+        for definition in self._cast.workflows:
+            coverage.note(definition)
         self._engine = engine
         self._time = TimeTravel(
             engine,

@@ -68,10 +68,11 @@ class _Watched:
 
 def watched(storage: WorkflowStorage, activity: Activity, gate: Gate) -> WorkflowStorage:
     """The storage with a watch on it: of a class made for it, with the protocols that it keeps."""
-    calls: dict[str, Any] = {}
-    for name, _ in inspect.getmembers(type(storage), inspect.iscoroutinefunction):
-        # To listen to notices takes for ever.
-        calls[name] = _forwarded(name) if name == "notices" else _counted(name)
+    promised = dict(inspect.getmembers(WorkflowStorage, inspect.iscoroutinefunction))
+    offered = dict(inspect.getmembers(type(storage), inspect.iscoroutinefunction))
+    calls: dict[str, Any] = {name: _counted(name) for name in promised | offered}
+    if "notices" in calls:
+        calls["notices"] = _forwarded("notices")  # to listen takes for ever
     for name in _SAVES:
         calls[name] = _held(calls[name])
     made = type(f"Watched{type(storage).__name__}", (_Watched,), calls)
