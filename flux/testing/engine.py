@@ -289,10 +289,6 @@ class TestEngine:
 
     # For its runs
 
-    def is_held(self, id: str) -> bool:
-        """Whether a test steps through this instance, which stands still."""
-        return self._gate.holds(id)
-
     def let_go(self, id: str) -> None:
         """Let an instance go on that a test has stepped through."""
         self._gate.open(id)

@@ -1,6 +1,7 @@
 """An engine for tests: it runs workflows, and time costs nothing."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -135,6 +136,27 @@ async def test_real_work_takes_no_time_of_the_clock() -> None:
         assert t.now == begun
 
 
+async def test_plain_handlers_run_in_threads() -> None:
+    """As in any engine: a plain handler may block, and does not block the loop."""
+    threads: list[threading.Thread] = []
+    flow = Workflow("flow").step("a", lambda ctx: threads.append(threading.current_thread()))
+    async with TestEngine() as t:
+        (await t.run(flow)).status("completed")
+    assert threads != [threading.current_thread()]
+
+
+async def test_the_clock_forgets_who_waits_no_more() -> None:
+    """The next moment is that of a sleeper that is still there."""
+    clock = TestEngine().clock
+    gone, there = (asyncio.ensure_future(clock.sleep(seconds)) for seconds in (5, 9))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    assert clock.next_in == 9
+    clock.advance(9)
+    await there
+
+
 async def test_children_are_runs_too() -> None:
     """A run rests where its child waits, and the child takes the signal."""
     setup = setup_of()
@@ -223,13 +245,17 @@ async def test_it_is_used_with_async_with() -> None:
         await TestEngine().settle()
 
 
-async def test_queued_runs_wait_for_the_test() -> None:
+@pytest.mark.parametrize("timeout", [60, None])
+async def test_queued_runs_wait_for_the_test(timeout: float | None) -> None:
     """No time passes for a run that waits for the turn of one that waits for a signal."""
-    flow = Workflow("flow").limit(concurrency=1).wait("go", "go", timeout=60).step("b", nothing)
+    flow = Workflow("flow").limit(concurrency=1)
+    flow.wait("go", "go", timeout=timeout).step("b", nothing)
     async with TestEngine(flow) as t:
+        begun = t.now
         first, second = await t.run(flow), await t.run(flow)
         second.status("pending")
         first.waits_for("go")
+        assert t.now == begun
         await first.signal("go")
         second.waits_for("go")
 

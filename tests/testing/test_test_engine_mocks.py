@@ -112,15 +112,16 @@ async def test_steps_of_children_are_mocked() -> None:
 
 
 async def test_items_are_mocked() -> None:
-    """The mock of a map runs for each item; an attempt fails for one of them."""
+    """The mock of a map runs for each item; an attempt fails for one of them, or for all."""
     flow = Workflow("flow")
-    flow.map("deploy", over=lambda ctx: ["a", "b"], retries=1)(nothing)
+    flow.map("deploy", over=lambda ctx: ["a", "b"], retries=2)(nothing)
     async with TestEngine(flow) as t:
         t.mock("deploy", lambda ctx: f"deployed {ctx.item}")
-        t.fail("deploy[1]", ConnectionError())
+        t.fail("deploy", ConnectionError())
+        t.fail("deploy[1]", ConnectionError(), attempt=2)
         run = await t.run(flow)
     assert run.step("deploy").output["results"] == ["deployed a", "deployed b"]
-    run.retried("deploy[0]", times=0).retried("deploy[1]", times=1)
+    run.retried("deploy[0]", times=1).retried("deploy[1]", times=2)
 
 
 async def test_compensators_are_mocked() -> None:
