@@ -76,6 +76,7 @@ class TestEngine:
         self._workflows = workflows
         self._runs: dict[str, Run] = {}
         self._undone: dict[str, list[str]] = {}
+        self._changed: set[str] = set()
         self._engine: FluxEngine | None = None
         self._time: TimeTravel | None = None
 
@@ -96,6 +97,7 @@ class TestEngine:
             self.clock,
             self._activity,
             runs=self._runs,
+            changed=self._changed_since,
             is_held=self._gate.holds,
         )
         return self
@@ -322,7 +324,12 @@ class TestEngine:
         attempts = (attempt,) if isinstance(attempt, int) else tuple(attempt)
         self._script.fail(definition.name, name, error, attempts, undoes=undoes)
 
+    def _changed_since(self) -> frozenset[str]:
+        changed, self._changed = self._changed, set()
+        return frozenset(changed) | self._gate.held  # of a held one the last save was not told yet
+
     def _told(self, event: FluxTraceEvent) -> None:
+        self._changed.add(event.workflow_id)
         if event.type == "step:compensate":
             self._undone.setdefault(event.workflow_id, []).append(str(event.step_name))
         coverage.heard(event, self._script)

@@ -44,7 +44,7 @@ class Mock:
     def answer(self, ctx: WorkflowContext) -> Any:
         """What the call comes to: a value, an awaitable, or what it raises."""
         if self._raises is not None:
-            raise self._raises
+            raise _anew(self._raises)
         return self._returns if self._function is None else self._function(ctx)
 
 
@@ -94,7 +94,7 @@ class Script:
         """Call who has the role now; what comes back may be awaitable."""
         failure = self._failure(role.workflow, ctx.step, role.undoes, ctx.attempt)
         if failure is not None:
-            raise failure
+            raise _anew(failure)
         mock = self._mock(role.workflow, ctx.step, role.undoes)
         if mock is None:
             return role.real(ctx)
@@ -120,6 +120,11 @@ class Script:
             ctx.cancel()
             raise StepTimeoutError(f"step {ctx.step!r}", role.limit or 0.0)
         return await settled(mock.answer(ctx))
+
+
+def _anew(error: AnyError) -> AnyError:
+    """The error, without what raising it before has left on it."""
+    return error.with_traceback(None) if isinstance(error, BaseException) else error
 
 
 async def settled(value: Any) -> Any:

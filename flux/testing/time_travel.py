@@ -85,7 +85,10 @@ class Moments:
 
 
 class TimeTravel:
-    """Moves the clock of one engine, and keeps its runs up to date."""
+    """Moves the clock of one engine, and keeps its runs up to date.
+
+    `changed` gives the ids of the instances to which something has happened since it was asked.
+    """
 
     def __init__(
         self,
@@ -94,20 +97,22 @@ class TimeTravel:
         activity: Activity,
         *,
         runs: Mapping[str, Run],
+        changed: Callable[[], frozenset[str]],
         is_held: Callable[[str], bool],
     ) -> None:
         self._engine = engine
         self._clock = clock
         self._activity = activity
         self._runs = runs
+        self._changed = changed
         self._is_held = is_held
 
     async def look(self) -> None:
         """Let happen what can without time, and take note of how all runs stand."""
         await self._activity.quiet()
-        for id, run in self._runs.items():
+        for id in self._changed() & self._runs.keys():
             try:
-                run.state = await self._engine.get(id)
+                self._runs[id].state = await self._engine.get(id)
             except InstanceNotFoundError:
                 continue  # deleted: its run stays as it was
 

@@ -35,6 +35,11 @@ class Gate:
         for id in tuple(self._closed):
             self.open(id)
 
+    @property
+    def held(self) -> frozenset[str]:
+        """The instances whose drivers stand there now."""
+        return frozenset(self._held)
+
     def holds(self, id: str) -> bool:
         """Whether a driver stands there now."""
         return id in self._held

@@ -149,6 +149,16 @@ async def test_one_attempt_fails() -> None:
     assert [a.error.message for a in run.step("charge").attempts] == ["reset"]
 
 
+async def test_one_error_may_be_raised_often() -> None:
+    """The traceback of each attempt tells of that attempt alone."""
+    flow = Workflow("flow").step("a", nothing, retries=4)
+    async with TestEngine(flow) as t:
+        t.fail("a", ConnectionError("reset"), attempt=range(1, 5))
+        run = await t.run(flow)
+    lengths = {len(attempt.error.traceback) for attempt in run.step("a").attempts}
+    assert len(lengths) == 1
+
+
 async def test_an_attempt_of_a_compensator_fails() -> None:
     """So does an attempt to undo a step."""
     order = order_of()
