@@ -1,0 +1,30 @@
+"""What happened in a run, line by line."""
+
+import hashlib
+from collections.abc import Callable
+
+Line = tuple[float, str, str, tuple[object, ...]]
+
+
+class Trace:
+    """The lines of one run, in the order in which they happened."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        self._time = time
+        self._lines: list[Line] = []
+
+    def note(self, who: str, what: str, *details: object) -> None:
+        self._lines.append((self._time(), who, what, details))
+
+    @property
+    def digest(self) -> str:
+        """Equal for two runs in which the same happened."""
+        return hashlib.sha256(str(self).encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return "\n".join(map(_shown, self._lines))
+
+
+def _shown(line: Line) -> str:
+    time, who, what, details = line
+    return f"{time:10.3f}  {who:<6} {what:<18} {' '.join(map(str, details))}".rstrip()
