@@ -54,7 +54,7 @@ class Client:
         """Help the instance on wherever it rests, until it has ended."""
         for round in range(_ROUNDS):
             kept = await self._rested()
-            if kept is None or kept.status.is_ended:
+            if kept is None or all(one.status.is_ended for one in self._family()):
                 return
             await self._help(kept, round)
         self._run.violated(f"S24: {self.id!r} does not end: it is {self._kept().status}")

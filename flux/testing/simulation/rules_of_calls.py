@@ -1,6 +1,6 @@
 """What must be true when a handler is called. The numbers are those of docs/semantics.md."""
 
-from flux.definition.step import StepDefinition
+from flux.definition.step import StepDefinition, step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.events import AttemptEnd
 from flux.state.execution import Execution
@@ -13,13 +13,20 @@ class RulesOfCalls:
     """Looks at each call when it begins; raises `ViolationError`."""
 
     def __init__(
-        self, ledger: Ledger, definitions: dict[str, WorkflowDefinition], *, one_time: bool
+        self,
+        ledger: Ledger,
+        definitions: dict[str, WorkflowDefinition],
+        *,
+        leases_agree: bool,
+        times_agree: bool,
     ) -> None:
         self.world: World | None = None
         self._ledger = ledger
         self._definitions = definitions
-        self._one_time = one_time
-        """Whether all processes agree on the time, so that no lease seems over which is not."""
+        self._leases_agree = leases_agree
+        """Whether no lease seems to be over to one process that is not to another."""
+        self._times_agree = times_agree
+        """Whether all wall clocks are right: else a back-off seems not to be over which is."""
 
     def look(self, call: Call) -> None:
         kept = self._ledger.kept.get(call.instance)
@@ -40,7 +47,7 @@ class RulesOfCalls:
         # Between its look at the lease and the first line of the handler it may have stood still;
         # that is seen only where a handler with a timeout gets a task of its own.
         stood_still = call.host.woke_at == call.began
-        if not self._one_time or kept.was_stolen or (stood_still and _has_own_task(call, step)):
+        if not self._leases_agree or kept.was_stolen or (stood_still and _has_own_task(call, step)):
             return
         raise ViolationError(
             f"S13: {call.host} calls {call.key!r} ({call.kind}), though the instance is "
@@ -48,7 +55,9 @@ class RulesOfCalls:
         )
 
     def _look_at_intent(self, call: Call, kept: Kept) -> None:
-        if call.step not in kept.intent:
+        # That an item is undone is saved as the undoing of its map.
+        name = step_of(call.step) if call.kind == "undo" else call.step
+        if name not in kept.intent and call.step not in kept.intent:
             raise ViolationError(
                 f"S2: {call.host} calls {call.key!r} ({call.kind}), but the saved intent is "
                 f"{list(kept.intent)}"
@@ -73,8 +82,10 @@ class RulesOfCalls:
         self, call: Call, kept: Kept, step: StepDefinition, execution: Execution | None
     ) -> None:
         assert self.world is not None
-        earlier = [c for c in self.world.by_key.get(call.key, ()) if c.host is not None]
-        if any(c.attempt >= call.attempt for c in earlier) and not _by_zombies(earlier, call):
+        earlier = self.world.by_key.get(call.key, [])
+        again = any(c.attempt >= call.attempt for c in earlier)
+        # By a wrong clock an attempt seems not to have begun, since its back-off is not over.
+        if again and self._times_agree and not _by_zombies(earlier, call):
             raise ViolationError(
                 f"S3: {call.host} calls {call.key!r} as attempt {call.attempt} after attempt "
                 f"{max(c.attempt for c in earlier)}"
