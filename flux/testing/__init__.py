@@ -1,5 +1,21 @@
 """For users' tests and for Flux's own; nothing else in Flux imports it."""
 
 from flux.testing.clock import ManualClock
+from flux.testing.simulation import (
+    Faults,
+    Scenario,
+    SimulationError,
+    SimulationReport,
+    random_scenario,
+    simulate,
+)
 
-__all__ = ["ManualClock"]
+__all__ = [
+    "Faults",
+    "ManualClock",
+    "Scenario",
+    "SimulationError",
+    "SimulationReport",
+    "random_scenario",
+    "simulate",
+]

@@ -136,5 +136,3 @@ class World:
 def said_not_done(call: Call) -> bool:
     """Whether a verifier said that its step has not acted."""
     return call.kind == "verify" and call.ended == "returned" and isinstance(call.value, NotDone)
-
-

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from operator import methodcaller
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,6 +10,7 @@ from flux.engine.engine import FluxEngine
 from flux.errors import EngineClosedError, FluxError, InstanceNotFoundError, StorageError
 from flux.state.status import StepStatus, WorkflowStatus
 from flux.state.workflow_state import WorkflowState
+from flux.testing.simulation.hosts import GoneError
 from flux.testing.simulation.ledger import Kept
 from flux.testing.simulation.rules_of_rest import violations_of_rest
 
@@ -118,15 +120,11 @@ class Client:
             if one.status is _S.SUSPENDED:
                 await self._send_what_it_waits_for(one, round)
             elif one.status in (_S.PAUSED, _S.PARKED):
-                await self._until_answered(
-                    "resume", lambda engine, id=one.id: engine.resume(id), limit=1.0
-                )
+                resume = methodcaller("resume", one.id)
+                await self._until_answered("resume", resume, limit=1.0)
             elif one.status is _S.ROLLBACK_FAILED:
-                await self._until_answered(
-                    "retry_rollback",
-                    lambda engine, id=one.id: engine.retry_rollback(id),
-                    limit=1.0,
-                )
+                retry = methodcaller("retry_rollback", one.id)
+                await self._until_answered("retry_rollback", retry, limit=1.0)
 
     async def _send_what_it_waits_for(self, kept: Kept, round: int) -> None:
         for execution in list(kept.executions.values()):
@@ -136,12 +134,10 @@ class Client:
             name = waiting.signal
             if name is not None and not name.startswith("flux:"):
                 payload = self._run.scenario.signals.get(name)
-                await self._until_answered(
-                    f"signal {name}",
-                    lambda engine, name=name, payload=payload: engine.signal(
-                        kept.id, name, payload, signal_id=f"late:{name}:{round}", wait=False
-                    ),
+                send = methodcaller(
+                    "signal", kept.id, name, payload, signal_id=f"late:{name}:{round}", wait=False
                 )
+                await self._until_answered(f"signal {name}", send)
 
     # Small things
 
@@ -153,8 +149,6 @@ class Client:
         limit: float | None = None,
     ) -> T | None:
         """The answer of some engine; None for a refusal."""
-        from flux.testing.simulation.run import GoneError
-
         run = self._run
         while True:
             await run.keep_up()

@@ -43,9 +43,6 @@ class Faults:
     pauses: float = field(default=0.15, validator=_share)
 
 
-NONE = Faults(most=0, step_errors=0, step_unknowns=0, cancels=0, pauses=0)
-
-
 class Strike(StrEnum):
     """One incident."""
 

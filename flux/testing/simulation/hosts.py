@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+class GoneError(Exception):
+    """The process that was asked died before it answered."""
+
+
 class HostClock:
     """The clock of one host: its wall clock may jump, its monotonic one never does."""
 

@@ -4,7 +4,7 @@ It keeps the books on its own: who may save, whose lease runs until when, which 
 consumed. What the storage grants against its own books is a violation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from attrs import Factory, define
@@ -41,6 +41,8 @@ class Kept:
     inbox: list[Signal] = Factory(list)
     consumed: dict[int, str] = Factory(dict)
     saves: int = 1
+    written_at: float = 0.0
+    """The virtual second of the last save."""
     was_stolen: bool = False
     is_child: bool = False
 
@@ -67,8 +69,9 @@ class Kept:
 class Ledger:
     """All instances of one storage; every method is told of one write that was done."""
 
-    def __init__(self) -> None:
+    def __init__(self, time: Callable[[], float]) -> None:
         self.kept: dict[str, Kept] = {}
+        self._time = time
 
     def created(
         self,
@@ -130,6 +133,7 @@ class Ledger:
         kept.host = host
         kept.revision += 1
         kept.saves += 1
+        kept.written_at = self._time()
         kept.intent = checkpoint.intent
         kept.lease_until, kept.wake_at = (
             _later(now, checkpoint.lease),
@@ -188,9 +192,7 @@ class Ledger:
                 f"signal {number} of {kept.id!r} was consumed by {kept.consumed.get(number)!r}, "
                 f"and now again by {taker!r}",
             )
-            _check(
-                1 <= number <= len(kept.inbox), f"{kept.id!r} consumed no signal, but {number}"
-            )
+            _check(1 <= number <= len(kept.inbox), f"{kept.id!r} consumed no signal, but {number}")
             kept.consumed[number] = taker
 
     def _take_in(self, kept: Kept, entries: Sequence[Entry], *, was: Head | None) -> None:

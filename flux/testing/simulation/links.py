@@ -48,7 +48,7 @@ class Net:
     ) -> None:
         self.storage = storage
         self.clock = clock
-        self.ledger = Ledger()
+        self.ledger = Ledger(trace.time)
         self.calls = 0
         self.is_calm = False
         self._chance = chance
@@ -290,9 +290,7 @@ class Link:
         return await self._reach("get_value", key, lambda: self._values.get_value(key))
 
     async def set_value(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
-        await self._reach(
-            "set_value", key, lambda: self._values.set_value(key, value, ttl=ttl)
-        )
+        await self._reach("set_value", key, lambda: self._values.set_value(key, value, ttl=ttl))
 
     async def delete_value(self, key: str) -> bool:
         return await self._reach("delete_value", key, lambda: self._values.delete_value(key))

@@ -125,7 +125,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def _run(self, is_done: Callable[[], bool]) -> None:
         self._is_running, self._is_stopping = True, False
-        asyncio._set_running_loop(self)
+        asyncio._set_running_loop(self)  # noqa: SLF001 - made for event loops
         moment, began = self._now, 0
         try:
             while not is_done() and not self._is_stopping:
@@ -137,7 +137,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                     raise NothingLeftError(f"something spins at {moment:.3f} s")
         finally:
             self._is_running = False
-            asyncio._set_running_loop(None)
+            asyncio._set_running_loop(None)  # noqa: SLF001
 
     def _turn(self) -> None:
         if self._batch:
@@ -205,7 +205,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Virtual seconds since the beginning."""
         return self._now
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         handle = Callback(callback, args, self, context)
@@ -214,17 +214,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._batch.append(handle)
         return handle
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         handle = TimedCallback(when, callback, args, self, context)
@@ -243,14 +243,16 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def create_task(
         self,
-        coro: Coroutine[Any, Any, T],
+        coro: Any,
         *,
         name: str | None = None,
         context: Context | None = None,
         **_: Any,
-    ) -> asyncio.Task[T]:
+    ) -> asyncio.Task[Any]:
         self._number += 1
-        task = NumberedTask(coro, number=self._number, loop=self, name=name, context=context)
+        task: NumberedTask[Any] = NumberedTask(
+            coro, number=self._number, loop=self, name=name, context=context
+        )
         self._keep(task)
         return task
 
@@ -278,7 +280,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
         raise RuntimeError(
             f"{func!r} would run in a thread, whose order no seed chooses; "
             "in a simulation handlers and storages await"

@@ -37,6 +37,8 @@ class RulesOfCalls:
         if kept.host is not call.host:
             self._look_at_zombie(call, kept, step)
             return
+        if _has_own_task(call, step) and kept.written_at == call.began:
+            return  # it was decided before that save: one turn of the loop lies between
         self._look_at_intent(call, kept)
         if call.kind == "undo":
             self._look_at_undo(call, kept, definition)

@@ -117,11 +117,14 @@ def _opener(storage: Callable[[], WorkflowStorage] | str) -> Callable[[], Workfl
         return storage
     url = storage
     kind: Any = type(open_storage(url))
-    return lambda: kind.from_url(url)  # type: ignore[no-any-return]
+
+    def made() -> WorkflowStorage:
+        made_of_url: WorkflowStorage = kind.from_url(url)
+        return made_of_url
+
+    return made
 
 
 def _seeds() -> Iterable[int]:
     one = os.environ.get(SEED)
     return range(int(os.environ.get(SEEDS, _FEW))) if one is None else [int(one)]
-
-

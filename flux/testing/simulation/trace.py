@@ -10,11 +10,11 @@ class Trace:
     """The lines of one run, in the order in which they happened."""
 
     def __init__(self, time: Callable[[], float]) -> None:
-        self._time = time
+        self.time = time
         self._lines: list[Line] = []
 
     def note(self, who: str, what: str, *details: object) -> None:
-        self._lines.append((self._time(), who, what, details))
+        self._lines.append((self.time(), who, what, details))
 
     @property
     def digest(self) -> str:
