@@ -10,7 +10,7 @@ from flux.engine.engine import FluxEngine
 from flux.errors import EngineClosedError, FluxError, InstanceNotFoundError, StorageError
 from flux.state.status import StepStatus, WorkflowStatus
 from flux.state.workflow_state import WorkflowState
-from flux.testing.simulation.hosts import GoneError
+from flux.testing.simulation.hosts import START, GoneError
 from flux.testing.simulation.ledger import Kept
 from flux.testing.simulation.rules_of_rest import violations_of_rest
 
@@ -99,6 +99,7 @@ class Client:
         run = self._run
         ends_at = run.loop.time() + run.scenario.patience
         while not self._family_rests():
+            ends_at = max(ends_at, self._waits_until() + run.scenario.patience)
             if run.loop.time() > ends_at:
                 kept = self._kept()
                 run.violated(
@@ -189,6 +190,11 @@ class Client:
 
     def _family_rests(self) -> bool:
         return all(one.rests for one in self._family())
+
+    def _waits_until(self) -> float:
+        """The virtual second at which the last of its timers is due."""
+        timers = (one.wake_at for one in self._family() if one.status.is_rest and one.wake_at)
+        return max(((timer - START).total_seconds() for timer in timers), default=0.0)
 
     def _moment(self, share: float = 1.0) -> float:
         return self._chance.uniform(0, share * self._run.scenario.horizon)

@@ -87,7 +87,7 @@ class Ledger:
         if known is not None:
             _check(
                 (known.revision, known.owner) == (1, record.owner),
-                f"{record.id!r} was created twice: it is {known.owner!r}'s since",
+                f"S1: {record.id!r} was created twice: it is {known.owner!r}'s since",
             )
             return
         head = decode_head(
@@ -114,13 +114,13 @@ class Ledger:
         kept = self.kept[checkpoint.id]
         _check(
             kept.owner == checkpoint.owner,
-            f"{host} saved {kept.id!r}, which {kept.host} has claimed since",
+            f"S23: {host} saved {kept.id!r}, which {kept.host} has claimed since",
         )
         if kept.revision == checkpoint.expected + 1:
             return False
         _check(
             kept.revision == checkpoint.expected,
-            f"{host} saved {kept.id!r} at revision {kept.revision}, "
+            f"S23: {host} saved {kept.id!r} at revision {kept.revision}, "
             f"but expected {checkpoint.expected}",
         )
         was = kept.head
@@ -149,11 +149,12 @@ class Ledger:
         kept = self.kept[record.id]
         _check(
             kept.lease_until is None or kept.lease_until <= now or kept.owner == held,
-            f"{host} was given {kept.id!r}, whose lease {kept.host} has until {kept.lease_until}",
+            f"S23: {host} was given {kept.id!r}, whose lease {kept.host} has until "
+            f"{kept.lease_until}",
         )
         _check(
             record.revision == kept.revision + 1,
-            f"a claim of {kept.id!r} left its revision at {record.revision}",
+            f"S23: a claim of {kept.id!r} left its revision at {record.revision}",
         )
         kept.owner = record.owner or ""
         kept.host = host
@@ -166,13 +167,13 @@ class Ledger:
                 kept = self.kept[lease.id]
                 _check(
                     kept.owner == lease.owner,
-                    f"a lease on {kept.id!r} was renewed that is {kept.host}'s by now",
+                    f"S23: a lease on {kept.id!r} was renewed that is {kept.host}'s by now",
                 )
                 kept.lease_until = until
 
     def released(self, lease: Lease, *, now: datetime, wake: float | None) -> None:
         kept = self.kept[lease.id]
-        _check(kept.owner == lease.owner, f"a lease on {kept.id!r} was released by another")
+        _check(kept.owner == lease.owner, f"S23: a lease on {kept.id!r} was released by another")
         if wake is not None:
             kept.wake_at = _later(now, wake)
         kept.lease_until = None
@@ -189,10 +190,12 @@ class Ledger:
         for number, taker in consumed.items():
             _check(
                 number not in kept.consumed,
-                f"signal {number} of {kept.id!r} was consumed by {kept.consumed.get(number)!r}, "
-                f"and now again by {taker!r}",
+                f"S18: signal {number} of {kept.id!r} was consumed by "
+                f"{kept.consumed.get(number)!r}, and now again by {taker!r}",
             )
-            _check(1 <= number <= len(kept.inbox), f"{kept.id!r} consumed no signal, but {number}")
+            _check(
+                1 <= number <= len(kept.inbox), f"S18: {kept.id!r} consumed no signal, but {number}"
+            )
             kept.consumed[number] = taker
 
     def _take_in(self, kept: Kept, entries: Sequence[Entry], *, was: Head | None) -> None:
@@ -202,7 +205,7 @@ class Ledger:
         _check(
             not (went_back and kept.head.direction is Direction.FORWARD and not forward_again)
             or (was is not None and was.status.is_rest),
-            f"{kept.id!r} turned forward again after its rollback had begun",
+            f"S13: {kept.id!r} turned forward again after its rollback had begun",
         )
         for entry in entries:
             execution = decode_execution(entry.number, entry.body)
@@ -211,11 +214,11 @@ class Ledger:
             completes = execution.outcome is Outcome.COMPLETED and not had_completed
             _check(
                 not (rolls_back and completes),
-                f"step {execution.step!r} of {kept.id!r} completed in its rollback",
+                f"S13: step {execution.step!r} of {kept.id!r} completed in its rollback",
             )
             _check(
                 not (had_completed and execution.outcome is not Outcome.COMPLETED),
-                f"{kept.id!r} forgot that step {execution.step!r} had completed",
+                f"S3: {kept.id!r} forgot that step {execution.step!r} had completed",
             )
             if completes:
                 kept.completed[entry.number] = kept.saves

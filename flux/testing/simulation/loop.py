@@ -188,12 +188,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def close(self) -> None:
         """End: what still runs is closed, in the order in which it began."""
         self._is_over = True
-        for task in self._tasks:
-            if not task.done():
+        asyncio._set_running_loop(self)  # noqa: SLF001 - what ends may still ask for it
+        try:
+            for task in self._tasks:  # what ends may begin another
                 coroutine: Any = task.get_coro()
                 # One that awaits in its `finally` says so; it is over all the same.
                 with suppress(RuntimeError):
                     coroutine.close()
+        finally:
+            asyncio._set_running_loop(None)  # noqa: SLF001
         self._tasks.clear()
         self._timers.clear()
         self._ready.clear()

@@ -25,7 +25,7 @@ from flux.testing.simulation.loop import RUNS_IN, NothingLeftError, VirtualLoop
 from flux.testing.simulation.rules_of_calls import RulesOfCalls
 from flux.testing.simulation.rules_of_rest import violations_of_end
 from flux.testing.simulation.scenario import Scenario
-from flux.testing.simulation.trace import Trace
+from flux.testing.simulation.trace import Trace, without_addresses
 
 T = TypeVar("T")
 
@@ -99,6 +99,8 @@ class Run:
         self._define(self.workflow)
         self.hosts: list[Host] = []
         self._all: list[Host] = []
+        self._asked: list[tuple[asyncio.Task[Any], Host]] = []
+        """What was asked of which host, whether or not somebody still waits for the answer."""
         self._hosts_made = 0
 
     def play(self) -> None:
@@ -121,7 +123,7 @@ class Run:
     def violated(self, why: str) -> None:
         """Take note of the first violation, and end the run."""
         if self.violation is None:
-            self.violation = why
+            self.violation = without_addresses(why)
             self.trace.note("", "VIOLATION", why)
             self.loop.stop()
 
@@ -156,6 +158,8 @@ class Run:
             return await verb(host.engine)
 
         task = self.loop.create_task(asked(), context=host.context())
+        self._asked = [(one, other) for one, other in self._asked if not one.done()]
+        self._asked.append((task, host))
         ends: list[asyncio.Future[Any]] = [task, host.died]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -259,6 +263,9 @@ class Run:
         self.trace.note("", "calm")
         if any(host.process.is_stalled for host in self.hosts):
             await asyncio.sleep(2 * self._config.lease)  # the longest of all stalls
+        asked = [task for task, host in self._asked if not host.is_dead and not task.done()]
+        if asked:  # else a verb that was slow might come to an instance that has ended
+            await asyncio.wait(asked, timeout=4 * self._config.lease)
         for place, host in enumerate(self.hosts):
             if host.is_dead or host.is_closing:
                 await self.boot(place)

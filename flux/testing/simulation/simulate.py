@@ -1,5 +1,6 @@
 """Many seeds, one after the other, until one fails."""
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -71,6 +72,7 @@ def simulate(
     300; or the one in FLUX_SIMULATION_SEED. `storage` makes an empty one for each seed: one in
     memory, that never waits for anything but the loop.
     """
+    _refuse_in_a_loop()
     make = _maker(workflow, input)
     open_empty = _opener(storage)
     chosen = _seeds() if seeds is None else seeds
@@ -93,6 +95,14 @@ def simulate(
         seconds=seconds,
         digests=tuple(digests),
     )
+
+
+def _refuse_in_a_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("simulate() has an event loop of its own; call it from a plain function")
 
 
 def _maker(
