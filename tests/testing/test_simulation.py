@@ -13,7 +13,7 @@ import pytest
 from flux import Workflow, WorkflowContext, WorkflowState, WorkflowStatus
 from flux.testing import Faults, Scenario, SimulationError, random_scenario, simulate
 
-QUIET = Faults(most=0, step_errors=0, step_unknowns=0, cancels=0, pauses=0)
+QUIET = Faults(most=0, step_errors=0, step_unknowns=0, cancels=0, pauses=0, restarts=0)
 
 
 async def nothing(ctx: WorkflowContext) -> None:

@@ -78,7 +78,7 @@ def test_spinning_is_told() -> None:
     """A task that goes on for ever without any time going by ends the run."""
 
     async def spin() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - it is to spin
             await asyncio.sleep(0)
 
     with pytest.raises(NothingLeftError, match="something spins"):

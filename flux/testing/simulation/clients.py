@@ -29,11 +29,16 @@ class Client:
 
     def __init__(self, run: "Run", id: str, chance: Random) -> None:
         self.id = id
-        self.was_cancelled = False
-        """Whether a cancel was acknowledged that the instance may not outlive."""
+        self._was_cancelled = False
+        self._was_restarted = False
         self._was_paused = False
         self._run = run
         self._chance = chance
+
+    @property
+    def must_not_complete(self) -> bool:
+        """Whether a cancel was acknowledged, and nobody let the instance run again."""
+        return self._was_cancelled and not self._was_restarted
 
     async def act(self) -> None:
         """Start the instance, and do all that is to be done within the horizon."""
@@ -50,6 +55,8 @@ class Client:
             acts.append(self._cancel())
         if self._chance.random() < self._run.faults.pauses:
             acts.append(self._pause())
+        if self._chance.random() < self._run.faults.restarts:
+            acts.append(self._restart())
         await asyncio.gather(*acts)
 
     async def see_to_the_end(self) -> None:
@@ -83,7 +90,7 @@ class Client:
         state = await self._until_answered(
             "cancel", lambda engine: engine.cancel(self.id, rollback=rollback)
         )
-        self.was_cancelled = self.was_cancelled or state is not None
+        self._was_cancelled = self._was_cancelled or state is not None
 
     async def _pause(self) -> None:
         await asyncio.sleep(self._moment())
@@ -91,6 +98,17 @@ class Client:
         await self._until_answered("pause", lambda engine: engine.pause(self.id))
         await asyncio.sleep(self._moment(0.5))
         await self._until_answered("resume", lambda engine: engine.resume(self.id), limit=30.0)
+
+    async def _restart(self) -> None:
+        await asyncio.sleep(self._moment())
+        steps = [step.name for step in self._run.workflow.steps]
+        verb = methodcaller(
+            self._chance.choice(("restart", "restart", "retry_step")),
+            self.id,
+            self._chance.choice(steps),
+        )
+        self._was_restarted = True
+        await self._until_answered("run again", verb, limit=30.0)
 
     # Afterwards
 

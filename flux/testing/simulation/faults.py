@@ -18,8 +18,8 @@ class Faults:
     At most `most` incidents strike a run; which they are, and when, the seed chooses among the
     kinds that are True. `step_errors` and `step_unknowns` are the shares of calls of handlers and
     compensators in which these raise an error before they do anything, and an
-    `OutcomeUnknownError` once they have done it; `cancels` and `pauses` are the shares of
-    instances for which a client asks for that.
+    `OutcomeUnknownError` once they have done it; `cancels`, `pauses` and `restarts` (from any step,
+    or the retry of one) are the shares of instances for which a client asks for that.
     """
 
     most: int = 5
@@ -41,6 +41,7 @@ class Faults:
     step_unknowns: float = field(default=0.02, validator=_share)
     cancels: float = field(default=0.2, validator=_share)
     pauses: float = field(default=0.15, validator=_share)
+    restarts: float = field(default=0.15, validator=_share)
 
 
 class Strike(StrEnum):

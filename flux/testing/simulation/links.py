@@ -31,6 +31,10 @@ _LOST_FOR_GOOD = 0.25
 """The share of errors after which the engine does not try again."""
 
 
+_MOST_AT_A_MOMENT = 5_000
+"""So many calls without any time going by are taken for a loop that never ends."""
+
+
 class Net:
     """What all links of one storage share: the storage, its books and clock, and the strikes."""
 
@@ -55,6 +59,7 @@ class Net:
         self._strikes = strikes
         self._latency = latency
         self._longest = longest
+        self._moment, self._calls_at_moment = 0.0, 0
         self._trace = trace
         self._violated = violated
 
@@ -63,6 +68,7 @@ class Net:
     ) -> T:
         """Do `act` for a process, with whatever strikes it."""
         strike: Strike | None = None
+        self._look_for_spinning(host, what, id)
         if counts:
             self.calls += 1
             strike = None if self.is_calm else self._strikes.pop(self.calls, None)
@@ -77,6 +83,15 @@ class Net:
         if latency:
             await asyncio.sleep(self._chance.random() * latency)
         return answer
+
+    def _look_for_spinning(self, host: Host, what: str, id: str) -> None:
+        now = self._trace.time()
+        if now > self._moment:
+            self._moment, self._calls_at_moment = now, 0
+        self._calls_at_moment += 1
+        if self._calls_at_moment > _MOST_AT_A_MOMENT:
+            self._violated(f"S24: {host} spins at {now:.3f} s: {what} {id}")
+            raise StorageError("the simulation is over")
 
     def book(self, write: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Let the ledger know of a write that was done."""

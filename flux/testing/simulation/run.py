@@ -279,7 +279,7 @@ class Run:
                     await self.boot(place)
 
     async def _end(self, clients: "list[Client]") -> None:
-        cancelled = {client.id for client in clients if client.was_cancelled}
+        cancelled = {client.id for client in clients if client.must_not_complete}
         for kept in list(self.net.ledger.kept.values()):
             for why in violations_of_end(
                 kept,
