@@ -74,7 +74,7 @@ class Client:
     # Within the horizon
 
     async def _send(self, name: str, payload: Any) -> None:
-        await asyncio.sleep(self._moment())
+        await self._some_time()
         signal_id = f"{self.id}:{name}"
         for _ in range(1 + (self._chance.random() < 0.2)):  # some tell it twice
             await self._until_answered(
@@ -85,7 +85,7 @@ class Client:
             )
 
     async def _cancel(self) -> None:
-        await asyncio.sleep(self._moment())
+        await self._some_time()
         rollback = self._chance.random() < 0.75
         state = await self._until_answered(
             "cancel", lambda engine: engine.cancel(self.id, rollback=rollback)
@@ -93,14 +93,14 @@ class Client:
         self._was_cancelled = self._was_cancelled or state is not None
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._moment())
+        await self._some_time()
         self._was_paused = True
         await self._until_answered("pause", lambda engine: engine.pause(self.id))
-        await asyncio.sleep(self._moment(0.5))
+        await self._some_time(0.5)
         await self._until_answered("resume", lambda engine: engine.resume(self.id), limit=30.0)
 
     async def _restart(self) -> None:
-        await asyncio.sleep(self._moment())
+        await self._some_time()
         steps = [step.name for step in self._run.workflow.steps]
         verb = methodcaller(
             self._chance.choice(("restart", "restart", "retry_step")),
@@ -213,6 +213,15 @@ class Client:
         """The virtual second at which the last of its timers is due."""
         timers = (one.wake_at for one in self._family() if one.status.is_rest and one.wake_at)
         return max(((timer - START).total_seconds() for timer in timers), default=0.0)
+
+    async def _some_time(self, share: float = 1.0) -> None:
+        """Let some time pass, or wait until a save is on its way: then things may cross."""
+        seconds = self._moment(share)
+        if self._chance.random() < 0.5:
+            await asyncio.sleep(seconds)
+        else:
+            nth = self._chance.randint(1, 6)
+            await self._run.net.ledger.wait_for_save(self.id, nth, at_most=seconds)
 
     def _moment(self, share: float = 1.0) -> float:
         return self._chance.uniform(0, share * self._run.scenario.horizon)

@@ -4,6 +4,8 @@ It keeps the books on its own: who may save, whose lease runs until when, which 
 consumed. What the storage grants against its own books is a violation.
 """
 
+import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -15,6 +17,9 @@ from flux.state.instance import Head
 from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus, WorkflowStatus
 from flux.storage import Checkpoint, Entry, Lease, Record, Signal
 from flux.testing.simulation.hosts import Host
+
+_RECOVERY = 120.0
+"""So many seconds after the last incident its consequences are over."""
 
 
 class ViolationError(AssertionError):
@@ -71,7 +76,25 @@ class Ledger:
 
     def __init__(self, time: Callable[[], float]) -> None:
         self.kept: dict[str, Kept] = {}
+        self.well_since: float | None = None
+        """Since when nothing has gone wrong any more; None if something may."""
         self._time = time
+        self._tries: Counter[str] = Counter()
+        self._waiting: dict[tuple[str, int], asyncio.Future[None]] = {}
+
+    def tried(self, id: str) -> None:
+        """A save of this instance is on its way to the storage."""
+        self._tries[id] += 1
+        waiting = self._waiting.pop((id, self._tries[id]), None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    async def wait_for_save(self, id: str, nth: int, *, at_most: float) -> None:
+        """Return when somebody makes the nth save from here on, before it is written."""
+        key = id, self._tries[id] + nth
+        if key not in self._waiting:
+            self._waiting[key] = asyncio.get_running_loop().create_future()
+        await asyncio.wait([self._waiting[key]], timeout=at_most)
 
     def created(
         self,
@@ -87,7 +110,7 @@ class Ledger:
         if known is not None:
             _check(
                 (known.revision, known.owner) == (1, record.owner),
-                f"S1: {record.id!r} was created twice: it is {known.owner!r}'s since",
+                f"S1: {record.id!r} was created twice: {known.host} has claimed it since",
             )
             return
         head = decode_head(
@@ -153,6 +176,10 @@ class Ledger:
             f"{kept.lease_until}",
         )
         _check(
+            not self._is_well(kept),
+            f"S23: {host} was given {kept.id!r}: the lease of {kept.host} ran out, which was well",
+        )
+        _check(
             record.revision == kept.revision + 1,
             f"S23: a claim of {kept.id!r} left its revision at {record.revision}",
         )
@@ -185,6 +212,12 @@ class Ledger:
             kept.inbox.append(signal)
             if kept.lease_until is None:
                 _wake_if_signalled(kept, number - 1, now)
+
+    def _is_well(self, kept: Kept) -> bool:
+        """Whether the driver of an instance has had no reason to let its lease run out."""
+        if kept.lease_until is None or self.well_since is None or not kept.host.is_usable:
+            return False
+        return self._time() > self.well_since + _RECOVERY
 
     def _consume(self, kept: Kept, consumed: Mapping[int, str]) -> None:
         for number, taker in consumed.items():

@@ -203,6 +203,7 @@ class Link:
             )
             return last
 
+        self._net.ledger.tried(checkpoint.id)
         return await self._reach("save", checkpoint.id, save)
 
     async def claim(

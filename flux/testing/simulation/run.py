@@ -79,6 +79,8 @@ class Run:
             trace=self.trace,
             violated=self.violated,
         )
+        if not fate.at_calls and not fate.at_times:
+            self.net.ledger.well_since = -self.scenario.patience
         self.definitions: dict[str, WorkflowDefinition] = {}
         self._rules = RulesOfCalls(
             self.net.ledger,
@@ -260,6 +262,8 @@ class Run:
     async def _calm_down(self) -> None:
         """From here on nothing goes wrong any more."""
         self.net.is_calm = self.world.is_calm = True
+        if self.net.ledger.well_since is None:
+            self.net.ledger.well_since = self.loop.time()
         self.trace.note("", "calm")
         if any(host.process.is_stalled for host in self.hosts):
             await asyncio.sleep(2 * self._config.lease)  # the longest of all stalls
