@@ -146,6 +146,10 @@ class Ledger:
             f"S23: {host} saved {kept.id!r} at revision {kept.revision}, "
             f"but expected {checkpoint.expected}",
         )
+        _check(
+            checkpoint.ended_at is None or len(kept.inbox) <= checkpoint.seen,
+            f"S26: {kept.id!r} ended although a signal had come that {host} has not seen",
+        )
         was = kept.head
         kept.head = decode_head(
             checkpoint.payload,
