@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from flux import events
 from flux.definition.policy import Retry
+from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.compensation import compensator_of, owed
 from flux.engine.outcome import after_interrupted_compensation, after_interruption
@@ -75,12 +76,18 @@ def _interrupted(
     called_off: bool,
 ) -> list[Event]:
     execution = instance.current.get(name)
-    if execution is not None and (execution.verifying or _in_back_off(execution.retry_at, at)):
-        return []
     step = definition.step(name) if name in definition else None
+    if execution is not None and (execution.verifying or _waits_still(step, execution, at)):
+        return []
     return [
         after_interruption(name, step, execution, at=at, retry_at=retry_at, called_off=called_off)
     ]
+
+
+def _waits_still(step: StepDefinition | None, execution: Execution, at: datetime) -> bool:
+    # The intent of an at-most-once step is saved when its back-off is over, whatever the time is by
+    # the clock of this host.
+    return not (step is not None and step.at_most_once) and _in_back_off(execution.retry_at, at)
 
 
 def _interrupted_compensation(

@@ -1,0 +1,180 @@
+"""What must be true when a handler is called. The numbers are those of docs/semantics.md."""
+
+from flux.definition.step import StepDefinition, step_of
+from flux.definition.workflow import WorkflowDefinition
+from flux.events import AttemptEnd
+from flux.state.execution import Execution
+from flux.state.status import Direction, Outcome, StepStatus, WorkflowStatus
+from flux.testing.simulation.calls import Call, World, said_not_done
+from flux.testing.simulation.ledger import Kept, Ledger, ViolationError
+
+
+class RulesOfCalls:
+    """Looks at each call when it begins; raises `ViolationError`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        definitions: dict[str, WorkflowDefinition],
+        *,
+        leases_agree: bool,
+        times_agree: bool,
+    ) -> None:
+        self.world: World | None = None
+        self._ledger = ledger
+        self._definitions = definitions
+        self._leases_agree = leases_agree
+        """Whether no lease seems to be over to one process that is not to another."""
+        self._times_agree = times_agree
+        """Whether all wall clocks are right: else a back-off seems not to be over which is."""
+
+    def look(self, call: Call) -> None:
+        kept = self._ledger.kept.get(call.instance)
+        if kept is None:
+            raise ViolationError(f"S1: {call.key!r} was called before its instance was saved")
+        definition = self._definitions[kept.workflow]
+        step = definition.step(call.step)
+        if kept.host is not call.host:
+            self._look_at_zombie(call, kept, step)
+            return
+        if _has_own_task(call, step) and kept.written_at == call.began:
+            return  # it was decided before that save: one turn of the loop lies between
+        self._look_at_intent(call, kept)
+        if call.kind == "undo":
+            self._look_at_undo(call, kept, definition)
+        else:
+            self._look_at_forward(call, kept, step)
+
+    def _look_at_zombie(self, call: Call, kept: Kept, step: StepDefinition) -> None:
+        # Between its look at the lease and the first line of the handler it may have stood still;
+        # that is seen only where a handler with a timeout gets a task of its own.
+        stood_still = call.host.woke_at == call.began
+        if not self._leases_agree or kept.was_stolen or (stood_still and _has_own_task(call, step)):
+            return
+        raise ViolationError(
+            f"S13: {call.host} calls {call.key!r} ({call.kind}), though the instance is "
+            f"{kept.host}'s and its lease has run out"
+        )
+
+    def _look_at_intent(self, call: Call, kept: Kept) -> None:
+        # That an item is undone is saved as the undoing of its map.
+        name = step_of(call.step) if call.kind == "undo" else call.step
+        if name not in kept.intent and call.step not in kept.intent:
+            raise ViolationError(
+                f"S2: {call.host} calls {call.key!r} ({call.kind}), but the saved intent is "
+                f"{list(kept.intent)}"
+            )
+        if kept.status.is_ended:
+            raise ViolationError(f"S16: {call.key!r} is called, but {kept.id!r} is {kept.status}")
+
+    def _look_at_forward(self, call: Call, kept: Kept, step: StepDefinition) -> None:
+        if kept.head.direction is Direction.BACK:
+            raise ViolationError(
+                f"S13: {call.host} calls {call.key!r} ({call.kind}) after the rollback was saved"
+            )
+        execution = kept.current(call.step)
+        if execution is not None and execution.status is StepStatus.COMPLETED:
+            raise ViolationError(
+                f"S3: {call.host} calls {call.key!r} ({call.kind}), whose result was saved"
+            )
+        if call.kind == "run":
+            self._look_at_run(call, kept, step, execution)
+
+    def _look_at_run(
+        self, call: Call, kept: Kept, step: StepDefinition, execution: Execution | None
+    ) -> None:
+        assert self.world is not None
+        earlier = self.world.by_key.get(call.key, [])
+        again = any(c.attempt >= call.attempt for c in earlier)
+        # By a wrong clock an attempt seems not to have begun, since its back-off is not over.
+        if again and self._times_agree and not _by_zombies(earlier, call):
+            raise ViolationError(
+                f"S3: {call.host} calls {call.key!r} as attempt {call.attempt} after attempt "
+                f"{max(c.attempt for c in earlier)}"
+            )
+        committed = [
+            e
+            for e in kept.executions.values()
+            if e.step == call.step and e.outcome is Outcome.COMPLETED and not e.is_compensated
+        ]
+        if step.commit and committed:
+            raise ViolationError(f"S4: {call.key!r} is called, but {call.step!r} was committed")
+        if step.at_most_once and earlier:
+            self._look_at_most_once(call, kept, earlier[-1], execution)
+
+    def _look_at_most_once(
+        self, call: Call, kept: Kept, last: Call, execution: Execution | None
+    ) -> None:
+        assert self.world is not None
+        asked = [c for c in self.world.calls_of(call.instance) if c.key == call.key]
+        if any(said_not_done(c) for c in asked if c.number > last.number):
+            return
+        if kept.head.run > 1 and last.ended == "waits":
+            return  # it is known to have acted; a person let it run again
+        failed = () if execution is None else execution.failed_attempts
+        if any(a.number == last.attempt and a.ended is AttemptEnd.FAILED for a in failed):
+            return
+        raise ViolationError(
+            f"S5: {call.host} calls {call.key!r} again, which may have acted in attempt "
+            f"{last.attempt}, and no verifier said that it has not"
+        )
+
+    def _look_at_undo(self, call: Call, kept: Kept, definition: WorkflowDefinition) -> None:
+        if kept.status is not WorkflowStatus.ROLLING_BACK:
+            raise ViolationError(
+                f"S12: {call.key!r} is undone, but {kept.id!r} is {kept.status} as saved"
+            )
+        owed = [e for e in kept.executions.values() if e.is_owed and _undoes(definition, e)]
+        key = call.key
+        this = next((e for e in owed if _key(kept.id, e) == key), None)
+        if this is None:
+            raise ViolationError(f"S11: {key!r} is undone, which is not owed")
+        for other in owed:
+            if other is not this and self._comes_before(kept, other, this):
+                raise ViolationError(
+                    f"S11: {call.host} undoes {key!r} before {_key(kept.id, other)!r}"
+                )
+
+    def _comes_before(self, kept: Kept, first: Execution, second: Execution) -> bool:
+        """Whether `first` has to be undone before `second`."""
+        unknown = first.outcome is Outcome.UNKNOWN
+        if unknown is not (second.outcome is Outcome.UNKNOWN):
+            return unknown
+        if not unknown:
+            return _completion(kept, first) > _completion(kept, second)
+        if _was_interrupted(first) or _was_interrupted(second):
+            return False  # when it began was not saved: it counts from its recovery
+        began = self._began(kept, first), self._began(kept, second)
+        return None not in began and began[0] > began[1]  # type: ignore[operator]
+
+    def _began(self, kept: Kept, execution: Execution) -> float | None:
+        assert self.world is not None
+        calls = self.world.by_key.get(_key(kept.id, execution))
+        return calls[0].began if calls else None
+
+
+def _was_interrupted(execution: Execution) -> bool:
+    return any(one.ended is AttemptEnd.INTERRUPTED for one in execution.failed_attempts)
+
+
+def _completion(kept: Kept, execution: Execution) -> tuple[int, int]:
+    return kept.completed.get(execution.number, 0), execution.finished or 0
+
+
+def _key(id: str, execution: Execution) -> str:
+    return f"{id}:{execution.step}:{execution.generation}"
+
+
+def _undoes(definition: WorkflowDefinition, execution: Execution) -> bool:
+    step = definition.step(execution.step)
+    return step.compensate is not None and not (step.kind == "map" and step.name == execution.step)
+
+
+def _has_own_task(call: Call, step: StepDefinition) -> bool:
+    return (step.compensate_timeout if call.kind == "undo" else step.timeout) is not None
+
+
+def _by_zombies(earlier: list[Call], call: Call) -> bool:
+    """Whether only processes that had lost the instance have gone as far."""
+    as_far = [c for c in earlier if c.attempt >= call.attempt]
+    return all(c.host is not call.host and c.was_late for c in as_far)

@@ -1,0 +1,69 @@
+"""What the simulation has found, as tests of their own; the seed is named in the docstring."""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from flux import Workflow, WorkflowContext, not_done
+from flux.testing import ManualClock
+from flux_storages import MemoryStorage
+from opening import OpenEngine, open_engine
+from sagas import passing
+from saves import DiedError, Saves
+
+__all__ = ["open_engine"]
+
+LEASE = 30.0
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The right one."""
+    return ManualClock(START)
+
+
+@pytest.fixture
+def storage(clock: ManualClock) -> MemoryStorage:
+    return MemoryStorage(clock=clock)
+
+
+async def test_an_attempt_by_a_fast_clock_has_begun(
+    storage: MemoryStorage, clock: ManualClock, open_engine: OpenEngine
+) -> None:
+    """A host whose clock is ahead dies in an at-most-once step: its verifier is asked (1374)."""
+    did: list[str] = []
+    fast = ManualClock(START + timedelta(seconds=3 * LEASE))
+
+    async def live(clock: ManualClock, *, dies: bool) -> None:
+        saves = Saves(storage)
+
+        async def act(ctx: WorkflowContext) -> None:
+            did.append(f"act {ctx.attempt}")
+            if dies:
+                saves.die()
+                await asyncio.sleep(60)
+
+        async def verify(ctx: WorkflowContext) -> Any:
+            did.append("verify")
+            return not_done
+
+        order = Workflow("order").step("act", act, at_most_once=True, verify=verify)
+        engine = await open_engine(saves, workflows=[order], clock=clock, lease=LEASE)
+        if not did:
+            with suppress(DiedError):
+                await engine.start(order, id="order-1")
+        await passing(clock, 0)
+
+    await live(clock, dies=True)
+    clock.advance(LEASE + 1)
+    await live(fast, dies=True)
+    assert did == ["act 1", "verify", "act 2"]
+    clock.advance(LEASE + 1)
+    await live(clock, dies=False)
+    for _ in range(10):
+        await passing(clock, LEASE / 3)
+    assert did[3:] == ["verify", "act 3"]
