@@ -19,7 +19,7 @@ class Cast:
         """Know it from here on; of one name, the last."""
         definition = workflow.build() if isinstance(workflow, Workflow) else workflow
         self._known[definition.name] = definition
-        for child in _children(definition):
+        for child in definition.children:
             if self._known.get(child.name) is not child:
                 self.add(child)
         return definition
@@ -80,9 +80,3 @@ def _names(definition: WorkflowDefinition, name: str) -> Iterator[str]:
     """The name, if it is that of a step of the workflow, or of an item of a map of it."""
     if name in definition:
         yield name
-
-
-def _children(definition: WorkflowDefinition) -> Iterator[WorkflowDefinition]:
-    for step in definition.steps:
-        if step.child is not None and isinstance(step.child.workflow, WorkflowDefinition):
-            yield step.child.workflow

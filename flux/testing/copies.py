@@ -7,7 +7,7 @@ from attrs import evolve
 
 from flux.config import FluxConfig
 from flux.definition.builder import Workflow
-from flux.definition.nodes import Branch, Child
+from flux.definition.nodes import Branch
 from flux.definition.step import Handler, StepDefinition, is_async
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.context import WorkflowContext
@@ -38,7 +38,9 @@ class Copies:
         known = self._made.get(id(original))
         if known is None:
             steps = tuple(self._step(original.name, step) for step in original.steps)
-            known = self._made[id(original)] = (original, evolve(original, steps=steps))
+            children = tuple(map(self.of, original.children))
+            copy = evolve(original, steps=steps, children=children)
+            known = self._made[id(original)] = (original, copy)
         return known[1]
 
     def _step(self, workflow: str, step: StepDefinition) -> StepDefinition:
@@ -58,17 +60,12 @@ class Copies:
         if step.child is not None:
             # What stands in for a whole child is an ordinary handler.
             is_mocked = self._script.is_mocked(workflow, step.name)
-            changed["child"] = None if is_mocked else self._child(step.child)
+            changed["child"] = None if is_mocked else step.child
         return evolve(step, **changed)
 
     def _branch(self, workflow: str, step: StepDefinition, branch: Branch) -> Branch:
         role = Role(workflow=workflow, step=step.name, real=branch.on)
         return evolve(branch, on=self._function(role))
-
-    def _child(self, child: Child) -> Child:
-        if isinstance(child.workflow, str):
-            return child
-        return evolve(child, workflow=self.of(child.workflow))
 
     def _played(
         self,

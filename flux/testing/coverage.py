@@ -89,8 +89,8 @@ class Coverage:
                     one.add("case", _case(step.name, case))
                 if step.branch.default is not None:
                     one.add("case", f"{step.name}: {DEFAULT}")
-            if step.child is not None and isinstance(step.child.workflow, WorkflowDefinition):
-                self.note(step.child.workflow)
+        for child in definition.children:
+            self.note(child)
 
     def heard(self, event: FluxTraceEvent, script: Script) -> None:
         """Take note of what a trace event says that ran."""

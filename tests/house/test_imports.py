@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "engine": VALUES,
     "blocking": VALUES | {"engine"},
     "testing": VALUES | {"engine", "flux"},
-    "cli": VALUES | {"engine", "flux"},
+    "cli": VALUES | {"engine", "flux", "testing"},
     "flux_storages": LEAVES | {"storage"},
 }
 MAY_BE_IMPORTED_BY = {
@@ -30,7 +30,8 @@ MAY_BE_IMPORTED_BY = {
     "redis": "flux_storages.redis_link",
     "click": "flux.cli",
     "rich": "flux.cli",
-    "flux.testing": "flux.testing",
+    "hypothesis": "flux.testing.conformance",
+    "pytest": "flux.testing",
 }
 
 

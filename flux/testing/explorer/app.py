@@ -8,6 +8,7 @@ from attrs import evolve, field, frozen
 from flux.definition.builder import Workflow
 from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
+from flux.testing.explorer.outcome import with_children
 from flux.testing.explorer.points import Course
 from flux.testing.explorer.process import Process
 
@@ -59,7 +60,7 @@ class App:
     def can_be_undone(self) -> bool:
         """Whether there is anything that a rollback would call."""
         made = self.make()
-        return _has_undo(made[0], {one.name: one for one in made})
+        return _has_undo(made[0], {one.name: one for one in with_children(made)})
 
 
 @frozen
@@ -71,7 +72,8 @@ class _Wrapping:
         # A sub-workflow may be a step of several.
         if id(definition) not in self._done:
             steps = tuple(self._step(step) for step in definition.steps)
-            self._done[id(definition)] = evolve(definition, steps=steps)
+            children = tuple(map(self.workflow, definition.children))
+            self._done[id(definition)] = evolve(definition, steps=steps, children=children)
         return self._done[id(definition)]
 
     def _step(self, step: StepDefinition) -> StepDefinition:
@@ -87,8 +89,6 @@ class _Wrapping:
             changes["branch"] = evolve(step.branch, on=asking(step.branch.on))
         if step.each is not None:
             changes["each"] = evolve(step.each, over=asking(step.each.over))
-        if step.child is not None and not isinstance(step.child.workflow, str):
-            changes["child"] = evolve(step.child, workflow=self.workflow(step.child.workflow))
         return evolve(step, **changes)
 
 
@@ -96,8 +96,7 @@ def _has_undo(
     definition: WorkflowDefinition, known: dict[str, WorkflowDefinition], *above: str
 ) -> bool:
     for step in definition.steps:
-        child = None if step.child is None else step.child.workflow
-        inner = known.get(child) if isinstance(child, str) else child
+        inner = None if step.child is None else known.get(step.child.workflow)
         here = (*above, definition.name)
         if step.child is None and step.compensate is not None:
             return True

@@ -121,9 +121,7 @@ def with_children(workflows: Sequence[WorkflowDefinition]) -> Iterator[WorkflowD
     """The workflows and those that run as their steps."""
     for workflow in workflows:
         yield workflow
-        for step in workflow.steps:
-            if step.child is not None and not isinstance(step.child.workflow, str):
-                yield from with_children([step.child.workflow])
+        yield from with_children(workflow.children)
 
 
 def differences(here: Document, there: Document, ignore: Sequence[str]) -> list[Difference]:

@@ -63,12 +63,13 @@ class World:
 
     def watched(self, definition: WorkflowDefinition) -> WorkflowDefinition:
         """The same workflow, with functions that are seen by this world."""
-        return evolve(definition, steps=tuple(map(self._watched_step, definition.steps)))
+        return evolve(
+            definition,
+            steps=tuple(map(self._watched_step, definition.steps)),
+            children=tuple(map(self.watched, definition.children)),
+        )
 
     def _watched_step(self, step: StepDefinition) -> StepDefinition:
-        if step.child is not None and isinstance(step.child.workflow, WorkflowDefinition):
-            child = evolve(step.child, workflow=self.watched(step.child.workflow))
-            return evolve(step, child=child)
         if step.kind not in ("step", "map"):
             return step
         return evolve(

@@ -1,7 +1,8 @@
 """The part of Flux's pytest plugin that every run of pytest loads, used or not.
 
-It lies beside the package, since whatever is in the package imports the whole of Flux: people who
-run other tests would pay for that, and Flux would be there before coverage.py begins to measure.
+It is installed beside the package, since whatever is in the package imports the whole of Flux:
+people who run other tests would pay for that, and Flux would be there before coverage.py begins to
+measure.
 """
 
 from __future__ import annotations
