@@ -131,10 +131,10 @@ def _not_decided_so(
         step, handler = definition.step(name), execution.handled_by
         if step.branch is not None and execution.output is not None:
             yield from _not_chosen_so(name, step.branch, execution.output, instance, intent)
-        if handler is None or handler == step_of(name) != name:
+        if handler is None or step_of(name) != name:
             continue
-        known = (CONTINUED,) if step.continues else tuple(rescue.step for rescue in step.rescues)
-        if handler not in known:
+        known = {rescue.step for rescue in step.rescues}
+        if not (handler in known or (handler == CONTINUED and step.continues)):
             way_on = "on_error='continue'" if handler == CONTINUED else repr(handler)
             yield f"step {name!r} failed, and {way_on}, which handled that, is for it no more"
 

@@ -193,3 +193,21 @@ async def test_g2_a_value_that_cannot_be_compared(engine: FluxEngine) -> None:
     order = Workflow("order").branch("route", on=select, cases={1: ("x", fail)})
     result = await engine.execute(order)
     assert str(result.error) == "ArithmeticError: no truth in it"
+
+
+async def test_s28_what_handled_it_is_known(open_engine: OpenEngine) -> None:
+    """A step may have a handler and go on for other errors; items go on by their map's word."""
+
+    def order() -> Workflow:
+        made = Workflow("order").step("a", fail, on_error="continue")
+        made.map("m", lambda ctx: [1, 2], fail, on_item_failure="continue", after=())
+        made.on_error("h", steps="a", errors=RuntimeError)
+        return made.step("h", noting("h", [])).wait("go", after=("h", "m"))
+
+    first = await open_engine()
+    await first.execute(order(), id="o")
+    await first.close()
+    second = await open_engine(workflows=[order()])
+    result = await second.signal("o", "go")
+    assert result is not None
+    assert (result.status, step_of(result, "a").handled_by) == (COMPLETED, "h")
