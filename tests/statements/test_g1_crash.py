@@ -263,6 +263,26 @@ async def test_s13_a_result_saved_after_the_failure_counts(deaths: Deaths) -> No
     )
 
 
+async def test_s11_what_began_last_is_undone_first(deaths: Deaths) -> None:
+    """Also if it has an entry by an earlier attempt, and what began before it has none yet."""
+    gates = deaths.gates
+
+    async def again(ctx: WorkflowContext) -> str:
+        if ctx.attempt == 1:
+            raise RuntimeError("not yet")
+        return await gates(ctx)
+
+    order = graph(gates, undo=gates.undo, a="", b="", x="")
+    order.step("c", again, after="a", retries=Retry(1, initial=0), compensate=gates.undo)
+    engine = await deaths.first(order, "a", "b", "x")
+    gates.let("a")
+    await gates.begun("c")
+    gates.fail("x")
+    await saved(engine, "x", "failed")
+    assert (await deaths.second(order)).status is ROLLED_BACK
+    assert gates.undone == ["c unknown", "b unknown", "a completed"]
+
+
 async def test_s13_a_wait_beside_a_failure_takes_no_signal(deaths: Deaths) -> None:
     """After the crash the waiting branch is closed, though its signal has come."""
     gates = deaths.gates

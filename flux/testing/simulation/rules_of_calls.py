@@ -142,8 +142,6 @@ class RulesOfCalls:
             return unknown
         if not unknown:
             return _completion(kept, first) > _completion(kept, second)
-        if _was_interrupted(first) or _was_interrupted(second):
-            return False  # when it began was not saved: it counts from its recovery
         began = self._began(kept, first), self._began(kept, second)
         return None not in began and began[0] > began[1]  # type: ignore[operator]
 
@@ -151,10 +149,6 @@ class RulesOfCalls:
         assert self.world is not None
         calls = self.world.by_key.get(_key(kept.id, execution))
         return calls[0].began if calls else None
-
-
-def _was_interrupted(execution: Execution) -> bool:
-    return any(one.ended is AttemptEnd.INTERRUPTED for one in execution.failed_attempts)
 
 
 def _completion(kept: Kept, execution: Execution) -> tuple[int, int]:

@@ -82,11 +82,9 @@ def _gave_result(call: object) -> bool:
 
 
 def _left_undone(kept: Kept, definition: WorkflowDefinition) -> Iterator[str]:
-    rescues = {rescue.step for step in definition.steps for rescue in step.rescues}
     for step in definition.steps:
         execution = kept.current(step.name)
-        # A fallback that was let run again may not be needed any more.
-        if execution is not None and not execution.is_settled and step.name not in rescues:
+        if execution is not None and not execution.is_settled:
             yield f"S16: {kept.id!r} completed, but step {step.name!r} is {execution.status}"
         if execution is None and definition.is_sequence:
             yield f"S16: {kept.id!r} completed without step {step.name!r}"

@@ -309,9 +309,8 @@ class Run:
 
     def _define(self, definition: WorkflowDefinition) -> None:
         self.definitions[definition.name] = definition
-        for step in definition.steps:
-            if step.child is not None and isinstance(step.child.workflow, WorkflowDefinition):
-                self._define(step.child.workflow)
+        for child in definition.children:
+            self._define(child)
 
     def _look_at(self, call: Call) -> None:
         kept = self.net.ledger.kept.get(call.instance)
