@@ -28,7 +28,7 @@ from flux.clock import Clock
 from flux.errors import StorageURLError, listing
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Record:
     """The head of an instance."""
 
@@ -61,7 +61,7 @@ class Record:
     """The number of the last signal in the inbox, 0 for none; kept by the storage."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Entry:
     """One history entry: `number` is its key within the instance, `body` is JSON text."""
 
@@ -69,7 +69,8 @@ class Entry:
     body: bytes
 
 
-@frozen(kw_only=True)
+# Without slots it costs less to make, on the way of every step.
+@frozen(kw_only=True, slots=False)
 class Checkpoint:
     """One atomic save of an instance."""
 

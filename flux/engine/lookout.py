@@ -47,6 +47,8 @@ class Lookout:
 
     def pause_before(self, action: plan.Action) -> float:
         """Seconds for which the action has to wait before its next attempt."""
+        if type(action) is plan.Run and action.execution is None:
+            return 0.0
         retry_at: datetime | None = None
         match action:
             case plan.Pause(until):

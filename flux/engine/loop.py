@@ -192,7 +192,7 @@ class Driver:
                 await self._act(action)
                 continue
             try:
-                saved = await self._save(terms)
+                saved = self._noted(await self._journal.save(terms))
             except UnseenSignalsError:
                 # It would have ended; but the signal may be a cancel, which was in time.
                 if self._before_end is not None:
@@ -220,7 +220,8 @@ class Driver:
     async def _has_turn(self, turns: Turns) -> bool:
         """Whether the limits let the instance go on; else it was saved, to wait for its turn."""
         # It takes a place once others can see that it is there.
-        if self._is_new and not await self._save(Terms((), self._services.config.lease, None)):
+        terms = Terms((), self._services.config.lease, None)
+        if self._is_new and not self._noted(await self._journal.save(terms)):
             return False
         if self._journal.is_stale:
             await self._journal.read_inbox()
@@ -256,15 +257,15 @@ class Driver:
         if queued is not None:
             self._apply(queued)
         wake = min(waits.rest, self._lookout.seconds_to_deadline())
-        await self._save(Terms((), None, wake))
+        self._noted(await self._journal.save(Terms((), None, wake)))
         self.due_in = 0.0 if self._journal.is_stale else wake
         return False
 
     def _tell_called(self, called: str) -> None:
         self.call(called)
 
-    async def _save(self, terms: Terms) -> bool:
-        saved = await self._journal.save(terms)
+    def _noted(self, saved: bool) -> bool:
+        """Whether it was saved; whoever waits for the first save knows then."""
         if not self.first_save.done():
             self.first_save.set_result(saved)
         return saved

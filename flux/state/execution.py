@@ -45,7 +45,8 @@ class Compensation:
         return self.status in (CompensationStatus.COMPLETED, CompensationStatus.SKIPPED)
 
 
-@frozen(kw_only=True)
+# Without slots it costs less to make, on the way of every step.
+@frozen(kw_only=True, slots=False)
 class Execution:
     """One step execution.
 

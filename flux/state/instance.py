@@ -53,7 +53,8 @@ class Turn:
     admitted: bool = False
 
 
-@frozen(kw_only=True)
+# Without slots it costs less to make, on the way of every step.
+@frozen(kw_only=True, slots=False)
 class Head:
     """What moves: one new head with every event that counts.
 
@@ -84,7 +85,7 @@ class Head:
     begun: Mapping[str, int] = Factory(dict)
 
 
-@frozen
+@frozen(slots=False)
 class Change:
     """What an event makes of an instance: its new head, and executions new or changed.
 
