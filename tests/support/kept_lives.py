@@ -1,0 +1,224 @@
+"""The instances that are kept under tests/upgrades: what they lived through, and how they go on.
+
+`live` brings one after the other into its state on a storage, always in the same way, by a clock of
+its own. `shown` tells how they stand. `go_on` comes long after, in a mended world, and lets each of
+them end.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import orjson
+from attrs import Factory, asdict, frozen
+
+from flux import FluxConfig, FluxEngine, WorkflowFilter, WorkflowState, WorkflowStorage
+from jumping import DAY, FAR, JumpingClock
+from kept_workflows import World
+from saves import DiedError
+from sharing import Sharing
+
+Act = Callable[[FluxEngine, str], Awaitable[Any]]
+Condition = Callable[[WorkflowState], bool]
+
+BETWEEN = 60.0
+"""Seconds between one process and the next."""
+
+LATER = 40 * DAY
+"""Seconds that pass before the instances go on: naps are over by then, waits for signals not."""
+
+
+@frozen(kw_only=True)
+class Life:
+    """An instance begins in a process of its own, and so does all that befalls it `then`.
+
+    `ends` is what people do, long after, so that it ends. `is_begun` tells when its first process
+    is over, if not at a rest. `settings` are those of its engines.
+    """
+
+    id: str
+    workflow: str
+    input: Any = None
+    is_begun: Condition | None = None
+    then: tuple[Act, ...] = ()
+    ends: tuple[Act, ...] = ()
+    settings: Mapping[str, Any] = Factory(dict)
+
+
+# What befalls an instance
+
+
+def signal(name: str, payload: Any = None, signal_id: str | None = None, part: str = "") -> Act:
+    return lambda engine, id: engine.signal(id + part, name, payload, signal_id=signal_id)
+
+
+def restart(step: str) -> Act:
+    return lambda engine, id: engine.restart(id, step)
+
+
+def skip(step: str) -> Act:
+    return lambda engine, id: engine.skip_compensation(id, step, reason="done by phone")
+
+
+async def pause(engine: FluxEngine, id: str) -> None:
+    await engine.pause(id, reason="stock-taking")
+    await until_it_is("paused")(engine, id)
+
+
+async def resume(engine: FluxEngine, id: str) -> None:
+    await engine.resume(id)
+
+
+async def retry_rollback(engine: FluxEngine, id: str) -> None:
+    await engine.retry_rollback(id)
+
+
+async def cancel(engine: FluxEngine, id: str) -> None:
+    await engine.cancel(id, reason="a change of mind")
+    await _until(engine, id, lambda state: state.status.is_ended)
+
+
+def until_it_is(status: str) -> Act:
+    """Nothing but what the engine does by itself; a process that died hears of no status."""
+    return lambda engine, id: _until(engine, id, lambda state: state.status == status)
+
+
+async def _until(engine: FluxEngine, id: str, holds: Condition) -> None:
+    while not holds(await engine.get(id)):
+        await asyncio.sleep(0.001)
+
+
+def found_by(name: str, payload: Any, **keys: str) -> Act:
+    return lambda engine, id: engine.deliver(name, payload, correlation=keys)
+
+
+APPROVED = signal("approved", {"by": "kim", "at": [1, 2.5, None, True, "ä"]}, "evt-1")
+
+
+def order(id: str, *then: Act, ends: Iterable[Act] = ()) -> Life:
+    input = {"sku": f"article {id}", "total": 900.0, "notes": ["fragile"]}
+    return Life(id=id, workflow="order", input=input, then=then, ends=tuple(ends))
+
+
+def trip(id: str, *then: Act, ends: Iterable[Act] = (), **input: Any) -> Life:
+    return Life(id=id, workflow="trip", input=input, then=then, ends=tuple(ends))
+
+
+_LEE = {"by": "lee"}
+_IMPATIENT = {"lease": 10.0, "max_recoveries": 1}
+
+LIVES = (
+    order("completed", APPROVED, ends=[restart("approval"), signal("approved", _LEE, "evt-3")]),
+    order("suspended", ends=[found_by("approved", _LEE, sku="article suspended")]),
+    order("unread", signal("news", "nobody reads it", "evt-2"), ends=[signal("approved", _LEE)]),
+    order("paused", pause, ends=[resume, signal("approved", _LEE)]),
+    order("cancelled", cancel),
+    trip("abandoned", dies_in=["hotel"]),
+    trip("rolled_back", fails_in=["car"], ends=[restart("flight")]),
+    trip("rolling_back", fails_in=["car"], dies_in=["undo hotel"]),
+    trip("rollback_failed", fails_in=["car", "undo hotel"], ends=[retry_rollback]),
+    trip("settled", skip("hotel"), fails_in=["car", "undo hotel"]),
+    trip("restarted", restart("hotel"), ends=[restart("car")]),
+    Life(
+        id="cancelling", workflow="hosted trip", input={"dies_in": ["undo hotel"]}, then=(cancel,)
+    ),
+    Life(id="failed", workflow="poison", input={"fails_in": ["taste"]}, ends=(resume,)),
+    Life(
+        id="parked",
+        workflow="poison",
+        input={"dies_in": ["taste"]},
+        then=(until_it_is("parked"), until_it_is("parked")),
+        ends=(resume,),
+        settings=_IMPATIENT,
+    ),
+    Life(id="child", workflow="party", ends=(signal("invitation", part=":travel:1"),)),
+    Life(id="merged", workflow="fan"),
+    Life(id="beside", workflow="fan", input={"dies_in": ["right"]}),
+    Life(id="mapped", workflow="batch", ends=(restart("send"),)),
+    Life(id="in_a_map", workflow="batch", input={"dies_in": ["pack b"]}),
+    Life(id="in_a_batch", workflow="batch", input={"dies_in": ["send a+b"]}),
+    Life(id="inside", workflow="desk", input={"desk": "north"}, ends=(signal("served"),)),
+    Life(
+        id="queued",
+        workflow="desk",
+        input={"desk": "north"},
+        is_begun=lambda state: state.reason is not None,
+        ends=(signal("served"),),
+    ),
+    Life(id="priced", workflow="prices", input={"sku": "A1"}),
+    Life(id="cached", workflow="prices", input={"sku": "A1"}, ends=(restart("price"),)),
+    Life(id="routed", workflow="routes", input={"fails_in": ["print"]}, ends=(restart("call"),)),
+    Life(id="unsure", workflow="routes", input={"dies_in": ["sign"]}),
+    Life(id="napping", workflow="waits", input={"nap": 30 * DAY, "ask": 0}),
+    Life(id="asking", workflow="waits", input={"nap": 0, "ask": 30 * DAY}),
+    Life(
+        id="dialling",
+        workflow="waits",
+        input={"nap": 0, "ask": 0, "fails_in": ["dial"]},
+        is_begun=lambda state: any(step.retry_at for step in state.history),
+    ),
+)
+
+
+class Lives:
+    """The processes in which these instances live, one after the other, on one storage."""
+
+    def __init__(self, storage: WorkflowStorage) -> None:
+        self.clock = JumpingClock()
+        self._storage = storage
+
+    async def live(self) -> None:
+        """All the lives, from the beginning."""
+        for life in LIVES:
+            for act in (partial(_begin, life), *life.then):
+                await self._befall(life, act)
+                self.clock.advance(BETWEEN)
+
+    async def shown(self) -> dict[str, Any]:
+        """How all instances stand, children too, as JSON has it, replaced executions included."""
+        async with FluxEngine(self._storage, clock=self.clock) as engine:
+            heads = await engine.list(WorkflowFilter(limit=1000))
+            states = [await engine.get(head.id, replaced=True) for head in heads]
+        return as_json({state.id: asdict(state) for state in states})
+
+    async def go_on(self) -> dict[str, Any]:
+        """By instance, how it ends, with what ran on the way there."""
+        world = World()
+        async with FluxEngine(
+            self._storage, workflows=world.workflows(), config=FluxConfig(**FAR), clock=self.clock
+        ) as engine:
+            ended = {life.id: await self._end(life, engine) for life in LIVES}
+        return as_json({id: {**end, "ran": world.ran[id]} for id, end in ended.items()})
+
+    async def _befall(self, life: Life, act: Act) -> None:
+        process = Sharing(self._storage)
+        known = {life.workflow, "hosted trip"} if life.workflow == "party" else {life.workflow}
+        async with FluxEngine(
+            process,
+            workflows=[one for one in World(process).workflows() if one.name in known],
+            config=FluxConfig(**{"grace": 0.2, **FAR, **life.settings}),
+            clock=self.clock,
+        ) as engine:
+            with suppress(DiedError):
+                await act(engine, life.id)
+
+    async def _end(self, life: Life, engine: FluxEngine) -> dict[str, Any]:
+        for act in life.ends:
+            await act(engine, life.id)
+        result = await engine.result(life.id, timeout=10)
+        return {"status": result.status, "data": result.data, "error": result.error}
+
+
+async def _begin(life: Life, engine: FluxEngine, id: str) -> None:
+    if life.is_begun is None:
+        await engine.execute(life.workflow, life.input, id=id, labels={"kept": "for long"})
+    else:
+        await engine.start(life.workflow, life.input, id=id)
+        await _until(engine, id, life.is_begun)
+
+
+def as_json(value: Any) -> Any:
+    """The value as it is read again from JSON."""
+    return orjson.loads(orjson.dumps(value, default=asdict))
