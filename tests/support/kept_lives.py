@@ -6,25 +6,24 @@ them end.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 import orjson
-from attrs import Factory, asdict, frozen
+from attrs import asdict, frozen, has
 
 from flux import FluxConfig, FluxEngine, WorkflowFilter, WorkflowState, WorkflowStorage
 from jumping import DAY, FAR, JumpingClock
+from kept_places import scrubbed
 from kept_workflows import World
 from saves import DiedError
 from sharing import Sharing
 
 Act = Callable[[FluxEngine, str], Awaitable[Any]]
 Condition = Callable[[WorkflowState], bool]
-
-BETWEEN = 60.0
-"""Seconds between one process and the next."""
 
 LATER = 40 * DAY
 """Seconds that pass before the instances go on: naps are over by then, waits for signals not."""
@@ -35,7 +34,7 @@ class Life:
     """An instance begins in a process of its own, and so does all that befalls it `then`.
 
     `ends` is what people do, long after, so that it ends. `is_begun` tells when its first process
-    is over, if not at a rest. `settings` are those of its engines.
+    is over, if not at a rest. Between two processes pass so many seconds.
     """
 
     id: str
@@ -44,14 +43,16 @@ class Life:
     is_begun: Condition | None = None
     then: tuple[Act, ...] = ()
     ends: tuple[Act, ...] = ()
-    settings: Mapping[str, Any] = Factory(dict)
+    between: float = 60.0
+    max_recoveries: int = 10
 
 
 # What befalls an instance
 
 
-def signal(name: str, payload: Any = None, signal_id: str | None = None, part: str = "") -> Act:
-    return lambda engine, id: engine.signal(id + part, name, payload, signal_id=signal_id)
+def signal(name: str, payload: Any = None, signal_id: str | None = None, to: str = "") -> Act:
+    """A signal to this instance, or to another one."""
+    return lambda engine, id: engine.signal(to or id, name, payload, signal_id=signal_id)
 
 
 def restart(step: str) -> Act:
@@ -107,7 +108,6 @@ def trip(id: str, *then: Act, ends: Iterable[Act] = (), **input: Any) -> Life:
 
 
 _LEE = {"by": "lee"}
-_IMPATIENT = {"lease": 10.0, "max_recoveries": 1}
 
 LIVES = (
     order("completed", APPROVED, ends=[restart("approval"), signal("approved", _LEE, "evt-3")]),
@@ -131,9 +131,11 @@ LIVES = (
         input={"dies_in": ["taste"]},
         then=(until_it_is("parked"), until_it_is("parked")),
         ends=(resume,),
-        settings=_IMPATIENT,
+        between=5 * DAY,
+        max_recoveries=1,
     ),
-    Life(id="child", workflow="party", ends=(signal("invitation", part=":travel:1"),)),
+    Life(id="parent", workflow="party", ends=(signal("invitation", to="parent:travel:1"),)),
+    Life(id="told", workflow="party", then=(signal("invitation", to="told:travel:1"),)),
     Life(id="merged", workflow="fan"),
     Life(id="beside", workflow="fan", input={"dies_in": ["right"]}),
     Life(id="mapped", workflow="batch", ends=(restart("send"),)),
@@ -145,6 +147,15 @@ LIVES = (
         workflow="desk",
         input={"desk": "north"},
         is_begun=lambda state: state.reason is not None,
+        ends=(signal("served"),),
+    ),
+    Life(id="served", workflow="desk", input={"desk": "south"}),
+    Life(
+        id="called",
+        workflow="desk",
+        input={"desk": "south"},
+        is_begun=lambda state: state.reason is not None,
+        then=(signal("served", to="served"), until_it_is("suspended")),
         ends=(signal("served"),),
     ),
     Life(id="priced", workflow="prices", input={"sku": "A1"}),
@@ -162,11 +173,20 @@ LIVES = (
 )
 
 
+def clock_at(moment: str) -> JumpingClock:
+    """A clock that stands at this ISO time."""
+    clock = JumpingClock()
+    clock.advance((datetime.fromisoformat(moment) - clock.now()).total_seconds())
+    return clock
+
+
 class Lives:
     """The processes in which these instances live, one after the other, on one storage."""
 
-    def __init__(self, storage: WorkflowStorage) -> None:
-        self.clock = JumpingClock()
+    def __init__(self, storage: WorkflowStorage, clock: JumpingClock | None = None) -> None:
+        self.clock = clock or JumpingClock()
+        self.values: set[str] = set()
+        """The keys of the shared values that were asked for."""
         self._storage = storage
 
     async def live(self) -> None:
@@ -174,23 +194,24 @@ class Lives:
         for life in LIVES:
             for act in (partial(_begin, life), *life.then):
                 await self._befall(life, act)
-                self.clock.advance(BETWEEN)
+                self.clock.advance(life.between)
 
     async def shown(self) -> dict[str, Any]:
         """How all instances stand, children too, as JSON has it, replaced executions included."""
         async with FluxEngine(self._storage, clock=self.clock) as engine:
             heads = await engine.list(WorkflowFilter(limit=1000))
             states = [await engine.get(head.id, replaced=True) for head in heads]
-        return as_json({state.id: asdict(state) for state in states})
+        return _as_json({state.id: state for state in states})
 
-    async def go_on(self) -> dict[str, Any]:
-        """By instance, how it ends, with what ran on the way there."""
+    async def go_on(self, ids: Collection[str]) -> dict[str, Any]:
+        """How these instances end, with what ran on the way there."""
         world = World()
         async with FluxEngine(
             self._storage, workflows=world.workflows(), config=FluxConfig(**FAR), clock=self.clock
         ) as engine:
-            ended = {life.id: await self._end(life, engine) for life in LIVES}
-        return as_json({id: {**end, "ran": world.ran[id]} for id, end in ended.items()})
+            lives = [life for life in LIVES if life.id in ids]
+            ended = {life.id: await self._end(life, engine) for life in lives}
+        return _as_json({id: {**end, "ran": world.ran[id]} for id, end in ended.items()})
 
     async def _befall(self, life: Life, act: Act) -> None:
         process = Sharing(self._storage)
@@ -198,11 +219,12 @@ class Lives:
         async with FluxEngine(
             process,
             workflows=[one for one in World(process).workflows() if one.name in known],
-            config=FluxConfig(**{"grace": 0.2, **FAR, **life.settings}),
+            config=FluxConfig(grace=0.2, max_recoveries=life.max_recoveries, **FAR),
             clock=self.clock,
         ) as engine:
             with suppress(DiedError):
                 await act(engine, life.id)
+        self.values.update(process.asked)
 
     async def _end(self, life: Life, engine: FluxEngine) -> dict[str, Any]:
         for act in life.ends:
@@ -219,6 +241,10 @@ async def _begin(life: Life, engine: FluxEngine, id: str) -> None:
         await _until(engine, id, life.is_begun)
 
 
-def as_json(value: Any) -> Any:
-    """The value as it is read again from JSON."""
-    return orjson.loads(orjson.dumps(value, default=asdict))
+def _as_json(value: Any) -> Any:
+    """The value as it is read again from JSON; without tracebacks, which tell of lines of code."""
+    return orjson.loads(scrubbed(orjson.dumps(value, default=_fields).decode()))
+
+
+def _fields(value: Any) -> Any:
+    return asdict(value, recurse=False) if has(type(value)) else dict(value)
