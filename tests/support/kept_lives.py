@@ -23,7 +23,6 @@ from saves import DiedError
 from sharing import Sharing
 
 Act = Callable[[FluxEngine, str], Awaitable[Any]]
-Condition = Callable[[WorkflowState], bool]
 
 LATER = 40 * DAY
 """Seconds that pass before the instances go on: naps are over by then, waits for signals not."""
@@ -33,14 +32,14 @@ LATER = 40 * DAY
 class Life:
     """An instance begins in a process of its own, and so does all that befalls it `then`.
 
-    `ends` is what people do, long after, so that it ends. `is_begun` tells when its first process
-    is over, if not at a rest. Between two processes pass so many seconds.
+    `ends` is what people do, long after, so that it ends. `begun` waits until its first process is
+    over, if that is not at its first rest. Between two processes pass so many seconds.
     """
 
     id: str
     workflow: str
     input: Any = None
-    is_begun: Condition | None = None
+    begun: Act | None = None
     then: tuple[Act, ...] = ()
     ends: tuple[Act, ...] = ()
     between: float = 60.0
@@ -51,8 +50,13 @@ class Life:
 
 
 def signal(name: str, payload: Any = None, signal_id: str | None = None, to: str = "") -> Act:
-    """A signal to this instance, or to another one."""
-    return lambda engine, id: engine.signal(to or id, name, payload, signal_id=signal_id)
+    """A signal to this instance, or to its child: `to` is appended to the id."""
+    return lambda engine, id: engine.signal(id + to, name, payload, signal_id=signal_id)
+
+
+def served(id: str) -> Act:
+    """Another one at the desk has been served."""
+    return lambda engine, _: engine.signal(id, "served")
 
 
 def restart(step: str) -> Act:
@@ -78,17 +82,29 @@ async def retry_rollback(engine: FluxEngine, id: str) -> None:
 
 async def cancel(engine: FluxEngine, id: str) -> None:
     await engine.cancel(id, reason="a change of mind")
-    await _until(engine, id, lambda state: state.status.is_ended)
+    await until(lambda state: state.status.is_ended)(engine, id)
 
 
-def until_it_is(status: str) -> Act:
-    """Nothing but what the engine does by itself; a process that died hears of no status."""
-    return lambda engine, id: _until(engine, id, lambda state: state.status == status)
+def until(holds: Callable[[WorkflowState], bool], of: str = "") -> Act:
+    """Only what the engine does by itself; a process that has died sees no state any more."""
+
+    async def look(engine: FluxEngine, id: str) -> None:
+        while not holds(await engine.get(id + of)):
+            await asyncio.sleep(0.001)
+
+    return look
 
 
-async def _until(engine: FluxEngine, id: str, holds: Condition) -> None:
-    while not holds(await engine.get(id)):
-        await asyncio.sleep(0.001)
+def until_it_is(status: str, of: str = "") -> Act:
+    return until(lambda state: state.status == status, of)
+
+
+def in_turn(*acts: Act) -> Act:
+    async def act(engine: FluxEngine, id: str) -> None:
+        for one in acts:
+            await one(engine, id)
+
+    return act
 
 
 def found_by(name: str, payload: Any, **keys: str) -> Act:
@@ -107,6 +123,8 @@ def trip(id: str, *then: Act, ends: Iterable[Act] = (), **input: Any) -> Life:
     return Life(id=id, workflow="trip", input=input, then=then, ends=tuple(ends))
 
 
+CHILD = ":travel:1"
+PARTY = in_turn(until_it_is("suspended"), until_it_is("suspended", CHILD))
 _LEE = {"by": "lee"}
 
 LIVES = (
@@ -125,17 +143,13 @@ LIVES = (
         id="cancelling", workflow="hosted trip", input={"dies_in": ["undo hotel"]}, then=(cancel,)
     ),
     Life(id="failed", workflow="poison", input={"fails_in": ["taste"]}, ends=(resume,)),
+    Life(id="parent", workflow="party", begun=PARTY, ends=(signal("invitation", to=CHILD),)),
     Life(
-        id="parked",
-        workflow="poison",
-        input={"dies_in": ["taste"]},
-        then=(until_it_is("parked"), until_it_is("parked")),
-        ends=(resume,),
-        between=5 * DAY,
-        max_recoveries=1,
+        id="told",
+        workflow="party",
+        begun=PARTY,
+        then=(in_turn(signal("invitation", to=CHILD), until_it_is("completed")),),
     ),
-    Life(id="parent", workflow="party", ends=(signal("invitation", to="parent:travel:1"),)),
-    Life(id="told", workflow="party", then=(signal("invitation", to="told:travel:1"),)),
     Life(id="merged", workflow="fan"),
     Life(id="beside", workflow="fan", input={"dies_in": ["right"]}),
     Life(id="mapped", workflow="batch", ends=(restart("send"),)),
@@ -146,7 +160,7 @@ LIVES = (
         id="queued",
         workflow="desk",
         input={"desk": "north"},
-        is_begun=lambda state: state.reason is not None,
+        begun=until(lambda state: state.reason is not None),
         ends=(signal("served"),),
     ),
     Life(id="served", workflow="desk", input={"desk": "south"}),
@@ -154,8 +168,8 @@ LIVES = (
         id="called",
         workflow="desk",
         input={"desk": "south"},
-        is_begun=lambda state: state.reason is not None,
-        then=(signal("served", to="served"), until_it_is("suspended")),
+        begun=until(lambda state: state.reason is not None),
+        then=(in_turn(served("served"), until_it_is("suspended")),),
         ends=(signal("served"),),
     ),
     Life(id="priced", workflow="prices", input={"sku": "A1"}),
@@ -168,7 +182,17 @@ LIVES = (
         id="dialling",
         workflow="waits",
         input={"nap": 0, "ask": 0, "fails_in": ["dial"]},
-        is_begun=lambda state: any(step.retry_at for step in state.history),
+        begun=until(lambda state: any(step.retry_at for step in state.history)),
+    ),
+    # The last one: by its end the leases of all others have run out.
+    Life(
+        id="parked",
+        workflow="poison",
+        input={"dies_in": ["taste"]},
+        then=(until_it_is("parked"), until_it_is("parked")),
+        ends=(resume,),
+        between=5 * DAY,
+        max_recoveries=1,
     ),
 )
 
@@ -234,11 +258,11 @@ class Lives:
 
 
 async def _begin(life: Life, engine: FluxEngine, id: str) -> None:
-    if life.is_begun is None:
+    if life.begun is None:
         await engine.execute(life.workflow, life.input, id=id, labels={"kept": "for long"})
     else:
-        await engine.start(life.workflow, life.input, id=id)
-        await _until(engine, id, life.is_begun)
+        await engine.start(life.workflow, life.input, id=id, labels={"kept": "for long"})
+        await life.begun(engine, id)
 
 
 def _as_json(value: Any) -> Any:

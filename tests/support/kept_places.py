@@ -34,7 +34,7 @@ Document = dict[str, Any]
 
 _READABLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _TIMES = ("lease_until", "wake_at", "created_at", "updated_at", "ended_at")
-_ENGINE = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OWNER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}:\d+")
 _TRACEBACK = re.compile(r'"traceback":"(?:[^"\\]|\\.)+"')
 
 
@@ -56,8 +56,8 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def scrubbed(text: str) -> str:
-    """The text without what differs from run to run: ids of engines, and lines of code."""
-    text = _ENGINE.sub("an-engine", text)
+    """The text without what differs from run to run: tokens of owners, and lines of code."""
+    text = _OWNER.sub("an-engine:1", text)
     return _TRACEBACK.sub(r'"traceback":"Traceback (most recent call last): …\\n"', text)
 
 
