@@ -51,7 +51,7 @@ class Life:
 
 def signal(name: str, payload: Any = None, signal_id: str | None = None, to: str = "") -> Act:
     """A signal to this instance, or to its child: `to` is appended to the id."""
-    return lambda engine, id: engine.signal(id + to, name, payload, signal_id=signal_id)
+    return lambda engine, known: engine.signal(known + to, name, payload, signal_id=signal_id)
 
 
 def served(id: str) -> Act:
@@ -60,11 +60,11 @@ def served(id: str) -> Act:
 
 
 def restart(step: str) -> Act:
-    return lambda engine, id: engine.restart(id, step)
+    return lambda engine, known: engine.restart(known, step)
 
 
 def skip(step: str) -> Act:
-    return lambda engine, id: engine.skip_compensation(id, step, reason="done by phone")
+    return lambda engine, known: engine.skip_compensation(known, step, reason="by phone")
 
 
 async def pause(engine: FluxEngine, id: str) -> None:
@@ -89,7 +89,7 @@ def until(holds: Callable[[WorkflowState], bool], of: str = "") -> Act:
     """Only what the engine does by itself; a process that has died sees no state any more."""
 
     async def look(engine: FluxEngine, id: str) -> None:
-        while not holds(await engine.get(id + of)):
+        while not holds(await engine.get(id + of)):  # noqa: ASYNC110 - seen by looking
             await asyncio.sleep(0.001)
 
     return look
@@ -108,7 +108,7 @@ def in_turn(*acts: Act) -> Act:
 
 
 def found_by(name: str, payload: Any, **keys: str) -> Act:
-    return lambda engine, id: engine.deliver(name, payload, correlation=keys)
+    return lambda engine, _: engine.deliver(name, payload, correlation=keys)
 
 
 APPROVED = signal("approved", {"by": "kim", "at": [1, 2.5, None, True, "ä"]}, "evt-1")
@@ -211,34 +211,35 @@ class Lives:
         self.clock = clock or JumpingClock()
         self.values: set[str] = set()
         """The keys of the shared values that were asked for."""
-        self._storage = storage
+        self.storage = storage
 
     async def live(self) -> None:
         """All the lives, from the beginning."""
         for life in LIVES:
-            for act in (partial(_begin, life), *life.then):
+            begin: Act = partial(_begin, life)
+            for act in (begin, *life.then):
                 await self._befall(life, act)
                 self.clock.advance(life.between)
 
     async def shown(self) -> dict[str, Any]:
         """How all instances stand, children too, as JSON has it, replaced executions included."""
-        async with FluxEngine(self._storage, clock=self.clock) as engine:
+        async with FluxEngine(self.storage, clock=self.clock) as engine:
             heads = await engine.list(WorkflowFilter(limit=1000))
             states = [await engine.get(head.id, replaced=True) for head in heads]
-        return _as_json({state.id: state for state in states})
+        return _shown({state.id: state for state in states})
 
     async def go_on(self, ids: Collection[str]) -> dict[str, Any]:
         """How these instances end, with what ran on the way there."""
         world = World()
         async with FluxEngine(
-            self._storage, workflows=world.workflows(), config=FluxConfig(**FAR), clock=self.clock
+            self.storage, workflows=world.workflows(), config=FluxConfig(**FAR), clock=self.clock
         ) as engine:
             lives = [life for life in LIVES if life.id in ids]
             ended = {life.id: await self._end(life, engine) for life in lives}
-        return _as_json({id: {**end, "ran": world.ran[id]} for id, end in ended.items()})
+        return _shown({id: {**end, "ran": world.ran[id]} for id, end in ended.items()})
 
     async def _befall(self, life: Life, act: Act) -> None:
-        process = Sharing(self._storage)
+        process = Sharing(self.storage)
         known = {life.workflow, "hosted trip"} if life.workflow == "party" else {life.workflow}
         async with FluxEngine(
             process,
@@ -265,9 +266,11 @@ async def _begin(life: Life, engine: FluxEngine, id: str) -> None:
         await life.begun(engine, id)
 
 
-def _as_json(value: Any) -> Any:
-    """The value as it is read again from JSON; without tracebacks, which tell of lines of code."""
-    return orjson.loads(scrubbed(orjson.dumps(value, default=_fields).decode()))
+def _shown(by_id: dict[str, Any]) -> dict[str, Any]:
+    """The values as they are read again from JSON; without tracebacks, which tell of code."""
+    text = scrubbed(orjson.dumps(by_id, default=_fields).decode())
+    shown: dict[str, Any] = orjson.loads(text)
+    return shown
 
 
 def _fields(value: Any) -> Any:

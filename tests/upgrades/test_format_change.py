@@ -1,6 +1,7 @@
 """The stored format does not change without a number, and an upgrade from the one before."""
 
 import copy
+from itertools import pairwise
 
 from flux import WorkflowStatus
 from flux.state.codec import FORMAT, UPGRADES
@@ -33,7 +34,7 @@ def test_every_status_is_kept() -> None:
 def test_migrations_are_only_added() -> None:
     """The files of older versions were made by the migrations as they still stand."""
     kept = [kept_layout(number)["sqlite"] for number in formats()]
-    for older, newer in zip(kept, kept[1:], strict=False):
+    for older, newer in pairwise(kept):
         assert older.items() <= newer.items()
 
 

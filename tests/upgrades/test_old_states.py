@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flux import DefinitionChangedError, FluxEngine, Workflow
 from kept_lives import LATER, Lives, clock_at
 from kept_places import folder_of, formats, memory, read_json, redis, sqlite
 
@@ -45,3 +46,11 @@ async def test_go_on_to_their_ends(lives: Lives, folder: Path) -> None:
     lives.clock.advance(LATER)
     kept: Mapping[str, Any] = read_json(folder / "ends.json")
     assert fitted(await lives.go_on(tuple(kept)), like=kept) == kept
+
+
+async def test_compared_with_the_workflow(lives: Lives) -> None:
+    """What they remember of their workflow is read: one that does not fit is refused."""
+    other = Workflow("poison").step("new", lambda ctx: None).step("taste", lambda ctx: None)
+    async with FluxEngine(lives.storage, workflows=[other], clock=lives.clock) as engine:
+        with pytest.raises(DefinitionChangedError, match="'new' is new before step 'taste'"):
+            await engine.resume("failed")

