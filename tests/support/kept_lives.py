@@ -89,8 +89,9 @@ def until(holds: Callable[[WorkflowState], bool], of: str = "") -> Act:
     """Only what the engine does by itself; a process that has died sees no state any more."""
 
     async def look(engine: FluxEngine, id: str) -> None:
-        while not holds(await engine.get(id + of)):  # noqa: ASYNC110 - seen by looking
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(20):
+            while not holds(await engine.get(id + of)):  # noqa: ASYNC110 - seen by looking
+                await asyncio.sleep(0.001)
 
     return look
 
