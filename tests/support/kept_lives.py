@@ -89,9 +89,8 @@ def until(holds: Callable[[WorkflowState], bool], of: str = "") -> Act:
     """Only what the engine does by itself; a process that has died sees no state any more."""
 
     async def look(engine: FluxEngine, id: str) -> None:
-        async with asyncio.timeout(20):
-            while not holds(await engine.get(id + of)):  # noqa: ASYNC110 - seen by looking
-                await asyncio.sleep(0.001)
+        while not holds(await engine.get(id + of)):  # noqa: ASYNC110 - seen by looking
+            await asyncio.sleep(0.001)
 
     return look
 
@@ -249,7 +248,8 @@ class Lives:
             clock=self.clock,
         ) as engine:
             with suppress(DiedError):
-                await act(engine, life.id)
+                async with asyncio.timeout(10):
+                    await act(engine, life.id)
         self.values.update(process.asked)
 
     async def _end(self, life: Life, engine: FluxEngine) -> dict[str, Any]:
