@@ -17,6 +17,7 @@ from flux.state.instance import Instance, Origin
 from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = datetime(2026, 1, 2, tzinfo=UTC)
 ERROR = StoredError(type="RuntimeError", message="declined")
 STATUS = WorkflowStatus
 
@@ -42,9 +43,11 @@ def completed(step: str, **set_: bytes) -> events.StepCompleted:
     )
 
 
-def attempt_failed(step: str, attempt: int, ended: AttemptEnd) -> events.AttemptFailed:
+def attempt_failed(
+    step: str, attempt: int, ended: AttemptEnd, at: datetime = AT
+) -> events.AttemptFailed:
     return events.AttemptFailed(
-        at=AT, step=step, started_at=AT, attempt=attempt, ended=ended, error=ERROR, retry_at=AT
+        at=at, step=step, started_at=AT, attempt=attempt, ended=ended, error=ERROR, retry_at=AT
     )
 
 
@@ -78,10 +81,9 @@ def test_change_leaves_the_instance_alone() -> None:
 )
 def test_endings_move_the_status(ending: type[Event], status: WorkflowStatus) -> None:
     """And an instance that has ended tells when."""
-    later = datetime(2026, 1, 2, tzinfo=UTC)
-    head = change(new_instance(), ending(at=later)).head
-    assert (head.status, head.updated_at) == (status, later)
-    assert head.ended_at == (later if status.is_ended else None)
+    head = change(new_instance(), ending(at=LATER)).head
+    assert (head.status, head.updated_at) == (status, LATER)
+    assert head.ended_at == (LATER if status.is_ended else None)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +152,56 @@ def test_recoveries_count_up_to_progress() -> None:
     assert change(instance, completed("a")).head.recoveries == 0
 
 
+LOST = events.CompensationFailed(
+    at=AT, step="a", number=1, started_at=AT, attempt=3, error=ERROR, ended=AttemptEnd.FAILED
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "event"),
+    [
+        ((events.InstanceParked(at=AT, reason="x"),), events.InstanceUnparked(at=AT)),
+        ((events.InstanceFailed(at=AT),), events.StepsRetried(at=AT, steps=("b",))),
+        (
+            (events.InstanceFailed(at=AT),),
+            events.InstanceRestarted(at=AT, from_step="b", replaced=()),
+        ),
+        (
+            (events.RollbackStarted(at=AT), LOST, events.RollbackFailed(at=AT)),
+            events.RollbackRetried(at=AT),
+        ),
+        (
+            (events.RollbackStarted(at=AT), LOST, events.RollbackFailed(at=AT)),
+            events.CompensationSkipped(at=AT, step="a", number=1, reason="by hand"),
+        ),
+        ((), events.DeadlineExceeded(at=AT, error=ERROR)),
+    ],
+    ids=lambda one: "" if isinstance(one, tuple) else type(one).__name__,
+)
+def test_recoveries_begin_anew(before: tuple[Event, ...], event: Event) -> None:
+    """What a person lets go on, or what turns back, may be recovered as often as at first."""
+    instance = new_instance(completed("a"), failed("b"), *before, events.InstanceRecovered(at=AT))
+    assert instance.head.recoveries == 1
+    assert change(instance, event).head.recoveries == 0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.InstanceRecovered(at=LATER),
+        events.StepsClosed(at=LATER, error=ERROR),
+        events.DeadlineExceeded(at=LATER, error=ERROR),
+        events.InstanceQueued(at=LATER, reason="full", gates=("g",)),
+        events.InstanceAdmitted(at=LATER, gates=("g",)),
+        attempt_failed("a", 1, AttemptEnd.FAILED, at=LATER),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_the_head_tells_when(event: Event) -> None:
+    """An instance was updated when the last event happened to it."""
+    assert change(new_instance(), event).head.updated_at == LATER
+
+
 def test_unparked_goes_on_as_it_went() -> None:
     """Forward as running, back as rolling back, both with a fresh budget."""
     parked = events.InstanceParked(at=AT, reason="too often")
@@ -176,10 +228,7 @@ def test_restart_sets_steps_aside() -> None:
 
 def test_rollback_retried_is_afresh() -> None:
     """Failed compensations have no failures any more, but keep counting their attempts."""
-    lost = events.CompensationFailed(
-        at=AT, step="a", number=1, started_at=AT, attempt=3, error=ERROR, ended=AttemptEnd.FAILED
-    )
-    turn = (failed("b"), events.RollbackStarted(at=AT), lost, events.RollbackFailed(at=AT))
+    turn = (failed("b"), events.RollbackStarted(at=AT), LOST, events.RollbackFailed(at=AT))
     instance = new_instance(completed("a"), *turn)
     again = change(instance, events.RollbackRetried(at=AT))
     undone = again.executions[0].compensation
