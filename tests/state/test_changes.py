@@ -188,6 +188,21 @@ def test_recoveries_begin_anew(before: tuple[Event, ...], event: Event) -> None:
 @pytest.mark.parametrize(
     "event",
     [
+        events.StepReached(at=AT, step="a"),
+        events.StepLeftOut(at=AT, step="a"),
+        events.MapExpanded(at=AT, step="a", items=b"[]", batch_size=None),
+        attempt_failed("a", 1, AttemptEnd.FAILED),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_ends_nothing_is_no_progress(event: Event) -> None:
+    """The recoveries go on being counted."""
+    assert change(new_instance(events.InstanceRecovered(at=AT)), event).head.recoveries == 1
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
         events.InstanceRecovered(at=LATER),
         events.StepsClosed(at=LATER, error=ERROR),
         events.DeadlineExceeded(at=LATER, error=ERROR),
@@ -200,6 +215,15 @@ def test_recoveries_begin_anew(before: tuple[Event, ...], event: Event) -> None:
 def test_the_head_tells_when(event: Event) -> None:
     """An instance was updated when the last event happened to it."""
     assert change(new_instance(), event).head.updated_at == LATER
+
+
+def test_rollback_requested_turns_back() -> None:
+    """What had completed is rolled back, for the cause it is told, with a fresh budget."""
+    instance = new_instance(completed("a"), events.InstanceCompleted(at=AT))
+    instance.accept(change(instance, events.InstanceRecovered(at=AT)))
+    head = change(instance, events.RollbackRequested(at=LATER, error=ERROR)).head
+    assert (head.status, head.direction) == (STATUS.ROLLING_BACK, Direction.BACK)
+    assert (head.error, head.recoveries, head.updated_at) == (ERROR, 0, LATER)
 
 
 def test_unparked_goes_on_as_it_went() -> None:
