@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +14,8 @@ from flux.errors import IllegalMoveError
 from flux.events import AttemptEnd, DataChanges, Event
 from flux.state.changes import change
 from flux.state.heads import first_head
-from flux.state.instance import Instance, Origin
-from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus
+from flux.state.instance import Instance, Origin, Turn
+from flux.state.status import Cancelling, CompensationStatus, Direction, Outcome, StepStatus
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, tzinfo=UTC)
@@ -106,6 +107,14 @@ def test_completed_step() -> None:
     assert (execution.status, execution.outcome) == (StepStatus.COMPLETED, Outcome.COMPLETED)
     assert (execution.output, execution.attempts, execution.generation) == (b"1", 1, 1)
     assert execution.finished == execution.folded == execution.number == 2
+
+
+def test_completed_after_a_failed_attempt() -> None:
+    """It keeps when it began and what failed, and tells when it ended."""
+    instance = new_instance(attempt_failed("a", 1, AttemptEnd.FAILED), completed("a"))
+    execution = instance.current["a"]
+    assert (execution.started_at, execution.ended_at, execution.failures) == (AT, AT, 1)
+    assert [attempt.number for attempt in execution.failed_attempts] == [1]
 
 
 def test_failed_step_turns_the_direction() -> None:
@@ -226,6 +235,17 @@ def test_rollback_requested_turns_back() -> None:
     assert (head.error, head.recoveries, head.updated_at) == (ERROR, 0, LATER)
 
 
+def test_a_tick_keeps_what_it_does_not_count() -> None:
+    """Of the head, a step that ends changes the ticks, the recoveries and the time."""
+    origin = Origin(id="o", workflow="order", version="1", created_at=AT, input=b"{}")
+    head = evolve(first_head(AT), run=2, error=ERROR, reason="x", ended_at=AT, recoveries=3)
+    head = evolve(head, cancelling=Cancelling.KEEP, undated=True, inbox_read=4, inbox_seen=5)
+    head = evolve(head, shape=b"{}", version="2", turn=Turn(number=2), begun={"b": 7})
+    later = evolve(completed("a"), at=LATER)
+    ticked = change(Instance(origin, head), later).head
+    assert ticked == evolve(head, ticks=1, recoveries=0, updated_at=LATER)
+
+
 def test_unparked_goes_on_as_it_went() -> None:
     """Forward as running, back as rolling back, both with a fresh budget."""
     parked = events.InstanceParked(at=AT, reason="too often")
@@ -248,6 +268,14 @@ def test_restart_sets_steps_aside() -> None:
     assert [len(instance.history()), len(instance.history(replaced=True))] == [1, 2]
     instance.accept(change(instance, completed("b")))
     assert instance.current["b"].generation == 2
+
+
+def test_restarted_has_not_ended() -> None:
+    """An instance that had ended, and goes forward again, has no end."""
+    instance = new_instance(completed("a"), events.InstanceCompleted(at=AT))
+    restarted = events.InstanceRestarted(at=LATER, from_step="a", replaced=(1,))
+    assert instance.head.ended_at == AT
+    assert change(instance, restarted).head.ended_at is None
 
 
 def test_rollback_retried_is_afresh() -> None:
