@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,10 +14,11 @@ from flux.errors import IllegalMoveError
 from flux.events import AttemptEnd, DataChanges, Event
 from flux.state.changes import change
 from flux.state.heads import first_head
-from flux.state.instance import Instance, Origin
-from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus
+from flux.state.instance import Instance, Origin, Turn
+from flux.state.status import Cancelling, CompensationStatus, Direction, Outcome, StepStatus
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = datetime(2026, 1, 2, tzinfo=UTC)
 ERROR = StoredError(type="RuntimeError", message="declined")
 STATUS = WorkflowStatus
 
@@ -42,9 +44,11 @@ def completed(step: str, **set_: bytes) -> events.StepCompleted:
     )
 
 
-def attempt_failed(step: str, attempt: int, ended: AttemptEnd) -> events.AttemptFailed:
+def attempt_failed(
+    step: str, attempt: int, ended: AttemptEnd, at: datetime = AT
+) -> events.AttemptFailed:
     return events.AttemptFailed(
-        at=AT, step=step, started_at=AT, attempt=attempt, ended=ended, error=ERROR, retry_at=AT
+        at=at, step=step, started_at=AT, attempt=attempt, ended=ended, error=ERROR, retry_at=AT
     )
 
 
@@ -78,10 +82,9 @@ def test_change_leaves_the_instance_alone() -> None:
 )
 def test_endings_move_the_status(ending: type[Event], status: WorkflowStatus) -> None:
     """And an instance that has ended tells when."""
-    later = datetime(2026, 1, 2, tzinfo=UTC)
-    head = change(new_instance(), ending(at=later)).head
-    assert (head.status, head.updated_at) == (status, later)
-    assert head.ended_at == (later if status.is_ended else None)
+    head = change(new_instance(), ending(at=LATER)).head
+    assert (head.status, head.updated_at) == (status, LATER)
+    assert head.ended_at == (LATER if status.is_ended else None)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,14 @@ def test_completed_step() -> None:
     assert (execution.status, execution.outcome) == (StepStatus.COMPLETED, Outcome.COMPLETED)
     assert (execution.output, execution.attempts, execution.generation) == (b"1", 1, 1)
     assert execution.finished == execution.folded == execution.number == 2
+
+
+def test_completed_after_a_failed_attempt() -> None:
+    """It keeps when it began and what failed, and tells when it ended."""
+    instance = new_instance(attempt_failed("a", 1, AttemptEnd.FAILED), completed("a"))
+    execution = instance.current["a"]
+    assert (execution.started_at, execution.ended_at, execution.failures) == (AT, AT, 1)
+    assert [attempt.number for attempt in execution.failed_attempts] == [1]
 
 
 def test_failed_step_turns_the_direction() -> None:
@@ -150,6 +161,91 @@ def test_recoveries_count_up_to_progress() -> None:
     assert change(instance, completed("a")).head.recoveries == 0
 
 
+LOST = events.CompensationFailed(
+    at=AT, step="a", number=1, started_at=AT, attempt=3, error=ERROR, ended=AttemptEnd.FAILED
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "event"),
+    [
+        ((events.InstanceParked(at=AT, reason="x"),), events.InstanceUnparked(at=AT)),
+        ((events.InstanceFailed(at=AT),), events.StepsRetried(at=AT, steps=("b",))),
+        (
+            (events.InstanceFailed(at=AT),),
+            events.InstanceRestarted(at=AT, from_step="b", replaced=()),
+        ),
+        (
+            (events.RollbackStarted(at=AT), LOST, events.RollbackFailed(at=AT)),
+            events.RollbackRetried(at=AT),
+        ),
+        (
+            (events.RollbackStarted(at=AT), LOST, events.RollbackFailed(at=AT)),
+            events.CompensationSkipped(at=AT, step="a", number=1, reason="by hand"),
+        ),
+        ((), events.DeadlineExceeded(at=AT, error=ERROR)),
+    ],
+    ids=lambda one: "" if isinstance(one, tuple) else type(one).__name__,
+)
+def test_recoveries_begin_anew(before: tuple[Event, ...], event: Event) -> None:
+    """What a person lets go on, or what turns back, may be recovered as often as at first."""
+    instance = new_instance(completed("a"), failed("b"), *before, events.InstanceRecovered(at=AT))
+    assert instance.head.recoveries == 1
+    assert change(instance, event).head.recoveries == 0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.StepReached(at=AT, step="a"),
+        events.StepLeftOut(at=AT, step="a"),
+        events.MapExpanded(at=AT, step="a", items=b"[]", batch_size=None),
+        attempt_failed("a", 1, AttemptEnd.FAILED),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_ends_nothing_is_no_progress(event: Event) -> None:
+    """The recoveries go on being counted."""
+    assert change(new_instance(events.InstanceRecovered(at=AT)), event).head.recoveries == 1
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.InstanceRecovered(at=LATER),
+        events.StepsClosed(at=LATER, error=ERROR),
+        events.DeadlineExceeded(at=LATER, error=ERROR),
+        events.InstanceQueued(at=LATER, reason="full", gates=("g",)),
+        events.InstanceAdmitted(at=LATER, gates=("g",)),
+        attempt_failed("a", 1, AttemptEnd.FAILED, at=LATER),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_the_head_tells_when(event: Event) -> None:
+    """An instance was updated when the last event happened to it."""
+    assert change(new_instance(), event).head.updated_at == LATER
+
+
+def test_rollback_requested_turns_back() -> None:
+    """What had completed is rolled back, for the cause it is told, with a fresh budget."""
+    instance = new_instance(completed("a"), events.InstanceCompleted(at=AT))
+    instance.accept(change(instance, events.InstanceRecovered(at=AT)))
+    head = change(instance, events.RollbackRequested(at=LATER, error=ERROR)).head
+    assert (head.status, head.direction) == (STATUS.ROLLING_BACK, Direction.BACK)
+    assert (head.error, head.recoveries, head.updated_at) == (ERROR, 0, LATER)
+
+
+def test_a_tick_keeps_what_it_does_not_count() -> None:
+    """Of the head, a step that ends changes the ticks, the recoveries and the time."""
+    origin = Origin(id="o", workflow="order", version="1", created_at=AT, input=b"{}")
+    head = evolve(first_head(AT), run=2, error=ERROR, reason="x", ended_at=AT, recoveries=3)
+    head = evolve(head, cancelling=Cancelling.KEEP, undated=True, inbox_read=4, inbox_seen=5)
+    head = evolve(head, shape=b"{}", version="2", turn=Turn(number=2), begun={"b": 7})
+    later = evolve(completed("a"), at=LATER)
+    ticked = change(Instance(origin, head), later).head
+    assert ticked == evolve(head, ticks=1, recoveries=0, updated_at=LATER)
+
+
 def test_unparked_goes_on_as_it_went() -> None:
     """Forward as running, back as rolling back, both with a fresh budget."""
     parked = events.InstanceParked(at=AT, reason="too often")
@@ -174,12 +270,17 @@ def test_restart_sets_steps_aside() -> None:
     assert instance.current["b"].generation == 2
 
 
+def test_restarted_has_not_ended() -> None:
+    """An instance that had ended, and goes forward again, has no end."""
+    instance = new_instance(completed("a"), events.InstanceCompleted(at=AT))
+    restarted = events.InstanceRestarted(at=LATER, from_step="a", replaced=(1,))
+    assert instance.head.ended_at == AT
+    assert change(instance, restarted).head.ended_at is None
+
+
 def test_rollback_retried_is_afresh() -> None:
     """Failed compensations have no failures any more, but keep counting their attempts."""
-    lost = events.CompensationFailed(
-        at=AT, step="a", number=1, started_at=AT, attempt=3, error=ERROR, ended=AttemptEnd.FAILED
-    )
-    turn = (failed("b"), events.RollbackStarted(at=AT), lost, events.RollbackFailed(at=AT))
+    turn = (failed("b"), events.RollbackStarted(at=AT), LOST, events.RollbackFailed(at=AT))
     instance = new_instance(completed("a"), *turn)
     again = change(instance, events.RollbackRetried(at=AT))
     undone = again.executions[0].compensation
