@@ -169,7 +169,7 @@ async def test_g1_a_join_not_met_fails_the_instance(engine: FluxEngine, join: An
     assert result.error is not None
     assert result.error.type == JoinNotMetError.__name__
     assert "step 'j'" in result.error.message
-    assert "'a', 'b' never ran" in result.error.message
+    assert "no way leads on from 'a', 'b'" in result.error.message
 
 
 @pytest.mark.parametrize("join", [None, "any", 1])
