@@ -664,13 +664,16 @@ async def test_g4_observers_are_told_of_items(storage: WorkflowStorage) -> None:
 
 
 async def test_g4_ten_thousand_items(storage: WorkflowStorage, open_engine: OpenEngine) -> None:
-    """Each is saved once, with no more saves than there are items and steps."""
+    """Each is saved once, with no more saves than there are items and steps.
+
+    What a save says of the instance itself does not grow: it knows the fifty that are under way.
+    """
     saves, many = Saves(storage), 10_000
     result = await (await open_engine(saves)).execute(mapping(item, list(range(many))))
     assert results_of(result) == list(range(many))
     assert len(saves.made) <= many + 2
     assert sum(len(entries) for entries in saves.entries) <= many + 2
-    assert max(len(save.payload) for save in saves.made) < 1_000
+    assert max(len(save.payload) for save in saves.made) < 1_500
 
 
 async def test_g4_saves_are_few(storage: WorkflowStorage, open_engine: OpenEngine) -> None:
