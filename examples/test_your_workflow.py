@@ -123,5 +123,7 @@ async def test_reserved_before_charged(flux_test_engine: type[TestEngine]) -> No
 if __name__ == "__main__":
     options = ["-qq", "-p", "flux_pytest", "-p", "no:cacheprovider", "--flux-cov", "--rootdir"]
     loop = "asyncio_default_fixture_loop_scope=function"
-    ended = pytest.main([__file__, "-c", os.devnull, "-o", loop, *options, os.curdir])
+    # This very file has imported Flux before pytest did.
+    quiet = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
+    ended = pytest.main([__file__, "-c", os.devnull, "-o", loop, *quiet, *options, os.curdir])
     raise SystemExit(ended)

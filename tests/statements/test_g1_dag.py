@@ -426,6 +426,7 @@ async def test_g1_a_back_off_beside_a_running_step(
     gates, act = Gates(), Flaky(1)
     await engine.start(graph(gates, a="").step("b", act, after=(), retries=later(pause)), id="o")
     await becomes(engine, backs_off("b"))
+    await passing(clock, 0)
     for _ in range(10):
         await passing(clock, pause / 10)
     await until(lambda: len(act.attempts) == 2)
