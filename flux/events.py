@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
-from attrs import Factory, frozen
+from attrs import Factory
 
 from flux.errors import StoredError
+from flux.frozen import frozen
 
 
 class AttemptEnd(StrEnum):
@@ -36,7 +37,7 @@ CONTINUED = "flux:continue"
 """Handled a failure: the step was declared to let the others go on."""
 
 
-@frozen(kw_only=True, slots=False)
+@frozen(kw_only=True)
 class DataChanges:
     """Top-level keys of `data`: those set, each with its JSON text, and those deleted."""
 
@@ -318,8 +319,7 @@ class StepReopened(StepEvent):
     verify: bool = False
 
 
-# Without slots it costs less to make, on the way of every step.
-@frozen(kw_only=True, slots=False)
+@frozen(kw_only=True)
 class StepCompleted(StepEvent):
     """Its handler, its verifier or its cache gave a result.
 

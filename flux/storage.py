@@ -22,13 +22,14 @@ from datetime import datetime
 from importlib.metadata import entry_points
 from typing import Protocol, cast, runtime_checkable
 
-from attrs import Factory, frozen
+from attrs import Factory
 
 from flux.clock import Clock
 from flux.errors import StorageURLError, listing
+from flux.frozen import frozen
 
 
-@frozen(kw_only=True, slots=False)
+@frozen(kw_only=True)
 class Record:
     """The head of an instance."""
 
@@ -61,7 +62,7 @@ class Record:
     """The number of the last signal in the inbox, 0 for none; kept by the storage."""
 
 
-@frozen(kw_only=True, slots=False)
+@frozen(kw_only=True)
 class Entry:
     """One history entry: `number` is its key within the instance, `body` is JSON text."""
 
@@ -69,8 +70,7 @@ class Entry:
     body: bytes
 
 
-# Without slots it costs less to make, on the way of every step.
-@frozen(kw_only=True, slots=False)
+@frozen(kw_only=True)
 class Checkpoint:
     """One atomic save of an instance."""
 

@@ -101,10 +101,16 @@ class StepDefinition:
     cache: Cache | None = None
     is_async: bool = field(init=False)
     """Whether the handler is awaited in the loop; a plain one runs in a thread."""
+    is_plain: bool = field(init=False)
+    """Whether its handler is called as soon as the step is reached, with nothing asked before."""
 
     @is_async.default
     def _handler_is_async(self) -> bool:
         return is_async(self.handler)
+
+    @is_plain.default
+    def _nothing_is_asked(self) -> bool:
+        return not (self.when or self.branch or self.each or self.join)
 
 
 @frozen(kw_only=True)

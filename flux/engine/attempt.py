@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from attrs import Factory, frozen
+from attrs import Factory
 
 from flux.clock import Clock
 from flux.definition.step import StepDefinition, is_async
@@ -26,13 +26,13 @@ from flux.errors import (
     WaitNotReturnedError,
 )
 from flux.events import AttemptEnd, DataChanges, Waiting
+from flux.frozen import frozen
 from flux.state.strict_json import json_text
 
 Function = Callable[[Any], Any]
 
 
-# Without slots it costs less to make, on the way of every step.
-@frozen(kw_only=True, slots=False)
+@frozen(kw_only=True)
 class Attempted:
     """How a call went: with `value` and `changes`, or with `ended` and `error`.
 
@@ -82,7 +82,14 @@ class Attempts:
         if awaited:
             self._heartbeat.begins(ctx)
         try:
-            value = await self._call(function, awaited, ctx, timeout)
+            if awaited and timeout is None:
+                # In the task of the driver, and not by way of `_call`: so most steps are called.
+                task = asyncio.current_task()
+                assert task is not None
+                ctx.interruptible(task.cancel)
+                value = await function(ctx)
+            else:
+                value = await self._call(function, awaited, ctx, timeout)
         except asyncio.CancelledError:
             told = ctx.cancelled()
             ctx.cancel()
@@ -144,11 +151,6 @@ class Attempts:
         self, function: Function, awaited: bool, ctx: WorkflowContext, timeout: float | None
     ) -> Any:
         what = f"step {ctx.step!r}"
-        if awaited and timeout is None:
-            task = asyncio.current_task()
-            assert task is not None
-            ctx.interruptible(task.cancel)
-            return await function(ctx)
         if awaited:
             return await self._within(function(ctx), ctx, what, timeout)
         value = await self._in_thread(function, ctx, what, timeout)
@@ -265,4 +267,6 @@ def how_it_ended(error: BaseException, step: StepDefinition, ctx: WorkflowContex
 
 def output_text(value: Any) -> bytes:
     """The JSON text of a step's result, or `NotJSONError`."""
+    if value is None:
+        return b"null"
     return json_text(value.copy() if isinstance(value, LazyData) else value, "output")

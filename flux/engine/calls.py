@@ -43,7 +43,7 @@ class Calls:
         instance: Instance,
         *,
         watcher: Watcher,
-        tell: Callable[[Event], None],
+        tell: Callable[[Event], None] | None,
         children: Children,
     ) -> None:
         self._services = services
@@ -66,16 +66,25 @@ class Calls:
                 ctx = self.context(step, action.execution)
             except DataConflictError as conflict:
                 return self._refused(action, conflict)
-            self._tell(events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt))
-            attempted = await self._watched(step, step.handler, ctx)
+            if self._tell is not None:
+                self._tell(events.StepStarted(at=self._now(), step=step.name, attempt=ctx.attempt))
+            function = step.handler
         elif isinstance(action, plan.Undo):
             ctx = self._undo_context(step, action.execution)
-            attempted = await self._undone(step, ctx, action.execution)
+            return Called(action, ctx, await self._undone(step, ctx, action.execution))
         else:
             assert step.verify is not None
             assert action.execution is not None
             ctx = self.context(step, action.execution, attempt=action.execution.attempts)
-            attempted = await self._watched(step, step.verify, ctx)
+            function = step.verify
+        self._watcher.begins(ctx)
+        try:
+            if step.cache is None:
+                attempted = await self._call(step, function, ctx, step.timeout)
+            else:
+                attempted = await self._call_unless_kept(step, step.cache, ctx)
+        finally:
+            self._watcher.ends(ctx)
         return Called(action, ctx, attempted)
 
     def _refused(self, action: plan.Run, conflict: DataConflictError) -> Called:
@@ -84,26 +93,16 @@ class Calls:
         failed = Attempted(started_at=self._now(), ended=AttemptEnd.FAILED, error=conflict)
         return Called(action, ctx, failed)
 
-    async def _watched(
-        self, step: StepDefinition, function: Callable[[Any], Any], ctx: WorkflowContext
-    ) -> Attempted:
-        self._watcher.begins(ctx)
-        try:
-            if step.cache is None:
-                return await self._call(step, function, ctx, step.timeout)
-            return await self._call_unless_kept(step, step.cache, ctx)
-        finally:
-            self._watcher.ends(ctx)
-
     async def _undone(
         self, step: StepDefinition, ctx: WorkflowContext, execution: Execution
     ) -> Attempted:
         assert step.compensate is not None
-        self._tell(
-            events.CompensationStarted(
-                at=self._now(), step=step.name, number=execution.number, attempt=ctx.attempt
+        if self._tell is not None:
+            self._tell(
+                events.CompensationStarted(
+                    at=self._now(), step=step.name, number=execution.number, attempt=ctx.attempt
+                )
             )
-        )
         return await self._call(step, step.compensate, ctx, step.compensate_timeout)
 
     async def ask(self, step: StepDefinition, function: Callable[[Any], Any], what: str) -> Any:

@@ -10,7 +10,7 @@ import orjson
 from flux.clock import Clock
 from flux.definition.step import step_of
 from flux.definition.workflow import WorkflowDefinition
-from flux.engine.data import LazyData, changed, text_of
+from flux.engine.data import NO_CHANGES, LazyData, changed, text_of
 from flux.engine.items import ItemList
 from flux.engine.shared import SharedStorage
 from flux.errors import StepNotCompletedError, StoredError
@@ -194,7 +194,7 @@ class WorkflowContext:
     def changes(self) -> DataChanges:
         """What the handler changed in `data`; `NotJSONError` if it cannot be kept."""
         if self._data is _UNREAD:
-            return _NO_CHANGES
+            return NO_CHANGES
         if isinstance(self._data, LazyData):
             return self._data.changes()
         plain = self._definition.plain_data(self._data)
@@ -267,4 +267,3 @@ def _output(step: str, execution: Execution | None) -> Any:
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _UNREAD: Any = object()
-_NO_CHANGES = DataChanges()

@@ -9,6 +9,10 @@ from flux.errors import NotJSONError
 from flux.events import DataChanges
 from flux.state.strict_json import json_text
 
+NO_CHANGES = DataChanges()
+_get, _set = dict.__getitem__, dict.__setitem__
+# Through `super()` they cost more, on the way of every step.
+
 
 class LazyData(dict[str, Any]):
     """`data` as a dict whose values are read from JSON when they are first looked at.
@@ -24,30 +28,42 @@ class LazyData(dict[str, Any]):
 
     def changes(self) -> DataChanges:
         """The keys set or changed, with their JSON texts, and those deleted."""
-        touched = {key: dict.__getitem__(self, key) for key in self._touched if key in self}
-        texts = {key: text_of(key, value) for key, value in touched.items()}
-        gone = (key for key in self._touched if key in self._before and key not in self)
-        return DataChanges(set=changed(self._before, texts), deleted=tuple(gone))
+        if not self._touched:
+            return NO_CHANGES
+        before = self._before
+        texts: dict[str, bytes] = {}
+        gone: list[str] = []
+        for key in self._touched:
+            if key not in self:
+                gone += [key] if key in before else []
+                continue
+            text = text_of(key, _get(self, key))
+            if _differs(before.get(key), text):
+                texts[key] = text
+        return DataChanges(set=texts, deleted=tuple(gone))
 
     def __getitem__(self, key: str) -> Any:
-        value = super().__getitem__(key)
+        value = _get(self, key)
         if type(value) is orjson.Fragment:
-            value = self[key] = orjson.loads(orjson.dumps(value))
+            value = orjson.loads(orjson.dumps(value))
+            _set(self, key, value)
+            # What is in it may be changed from here on.
+            if type(value) is dict or type(value) is list:
+                self._touched[key] = None
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._touched[key] = None
-        super().__setitem__(key, value)
+        _set(self, key, value)
 
     def __delitem__(self, key: str) -> None:
         super().__delitem__(key)
         self._touched[key] = None
 
     def get(self, key: str, default: Any = None) -> Any:
-        try:
+        if key in self:
             return self[key]
-        except KeyError:
-            return default
+        return default
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         if key not in self:
@@ -117,11 +133,11 @@ class LazyData(dict[str, Any]):
 
 def changed(before: Mapping[str, orjson.Fragment], after: Mapping[str, bytes]) -> dict[str, bytes]:
     """The top-level keys, with their texts, that are not what they were."""
-    return {
-        key: text
-        for key, text in after.items()
-        if key not in before or orjson.dumps(before[key]) != text
-    }
+    return {key: text for key, text in after.items() if _differs(before.get(key), text)}
+
+
+def _differs(before: orjson.Fragment | None, text: bytes) -> bool:
+    return before is None or orjson.dumps(before) != text
 
 
 def text_of(key: Any, value: Any) -> bytes:

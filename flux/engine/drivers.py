@@ -12,6 +12,7 @@ from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import waiting
+from flux.engine.awaiting import until_done
 from flux.engine.children import Children
 from flux.engine.fitting import fitting, undoing
 from flux.engine.lease import HeldLease
@@ -91,9 +92,7 @@ class Drivers:
 
     async def ended(self, driver: Driver) -> None:
         """Wait until the driver has ended or was left behind; it goes on if the waiter goes."""
-        task = self._tasks.get(driver)
-        if task is not None:
-            await asyncio.wait({task, driver.left}, return_when=asyncio.FIRST_COMPLETED)
+        await until_done(driver.left)
 
     async def take_over(self, id: str, happened: Happened, *, back: bool = False) -> Claim:
         """Claim an instance that is at rest, abandoned or free, and drive it on.

@@ -4,14 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from attrs import frozen
-
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.lease import HeldLease
 from flux.engine.services import PASSING, Services
 from flux.engine.waiting import received
 from flux.errors import StaleInstanceError, UnseenSignalsError
 from flux.events import Event, InstanceFacts, StepFacts
+from flux.frozen import frozen
 from flux.state.changes import change
 from flux.state.codec import encode_execution, encode_head, encode_origin
 from flux.state.execution import Execution
@@ -21,8 +20,7 @@ from flux.storage import Checkpoint, Entry, Record
 T = TypeVar("T")
 
 
-# Without slots it costs less to make, on the way of every step.
-@frozen(slots=False)
+@frozen
 class Terms:
     """How a save leaves the instance: what runs next, who keeps it, when it is due."""
 
@@ -117,15 +115,15 @@ class Journal:
 
         `UnseenSignalsError`, with nothing saved, if it would end with signals unread.
         """
-        if not terms.goes_on:
+        if terms.lease is None:
             self.drop_lease()
         asked_at = self._services.leases.asked_at()
         entries = tuple(
-            Entry(number=number, body=encode_execution(execution))
-            for number, execution in self._changed.items()
+            [Entry(number=number, body=encode_execution(e)) for number, e in self._changed.items()]
         )
         if self._revision > 0:
-            await self._checkpoint(terms, entries)
+            last = await self._save(self._checkpoint(terms, entries))
+            self.unread |= last > self.instance.seen
         elif not await self._create(terms, entries):
             return False
         self._revision += 1
@@ -134,11 +132,21 @@ class Journal:
             self._consumed = {}
         self.intent = terms.intent
         self._saved_head = self.instance.head
-        if terms.goes_on:
+        if terms.lease is not None:
             self._extend_lease(asked_at)
-        self._tell_all()
-        await self._let_others_move()
+        if self._untold:
+            self._tell_all()
+        # On memory nothing suspends a driver whose handlers do not. A turn of the loop costs as
+        # much as a save there, so it is not taken every time.
+        self._saves += 1
+        if self._saves % 16 == 0:
+            await asyncio.sleep(0)
         return True
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the instance is ours, without asking."""
+        return self._held is not None and self._services.leases.is_sure(self._held)
 
     async def ensure_lease(self) -> bool:
         """Make sure that the instance is still ours; whether that needed no asking.
@@ -152,6 +160,11 @@ class Journal:
             return True
         await self._patiently(lambda: self._services.leases.ensure(held))
         return False
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens to what is told."""
+        return self._facts is not None
 
     def before_call(self, event: Event) -> None:
         """Tell the observers that a handler is about to be called."""
@@ -169,13 +182,20 @@ class Journal:
             await self._services.leases.give_back(self._held, wake=wake)
 
     async def _save(self, checkpoint: Checkpoint) -> int:
+        """Save, and wait with the results in hand for a storage that is away for a while."""
         save = self._services.storage.save
         try:
-            return await save(checkpoint)
-        except PASSING as error:
-            return await self._services.patiently(
-                lambda: save(checkpoint), instance=checkpoint.id, failed=error
-            )
+            try:
+                return await save(checkpoint)
+            except PASSING as error:
+                return await self._services.patiently(
+                    lambda: save(checkpoint), instance=checkpoint.id, failed=error
+                )
+        except UnseenSignalsError:
+            self.unread = True
+            if self._held is not None:
+                self._services.leases.keep(self._held)
+            raise
 
     async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
         return await self._services.patiently(act, instance=self.instance.id)
@@ -186,13 +206,14 @@ class Journal:
             record, entries=entries, lease=terms.lease, wake=terms.wake
         )
 
-    async def _checkpoint(self, terms: Terms, entries: tuple[Entry, ...]) -> None:
-        head = self.instance.head
-        checkpoint = Checkpoint(
-            id=self.instance.id,
+    def _checkpoint(self, terms: Terms, entries: tuple[Entry, ...]) -> Checkpoint:
+        instance = self.instance
+        head = instance.head
+        return Checkpoint(
+            id=instance.origin.id,
             owner=self._owner,
             expected=self._revision,
-            status=head.status.value,
+            status=head.status._value_,
             intent=terms.intent,
             payload=encode_head(head),
             updated_at=head.updated_at,
@@ -201,17 +222,8 @@ class Journal:
             wake=terms.wake,
             entries=entries,
             consumed=self._consumed,
-            seen=self.instance.seen,
+            seen=instance.seen,
         )
-        try:
-            last = await self._save(checkpoint)
-        except UnseenSignalsError:
-            self.unread = True
-            if self._held is not None:
-                self._services.leases.keep(self._held)
-            raise
-        if last > self.instance.seen:
-            self.unread = True
 
     def _extend_lease(self, asked_at: float) -> None:
         if self._held is None:
@@ -220,17 +232,10 @@ class Journal:
             self._held.sure_until = asked_at + self._services.config.lease
 
     def _tell_all(self) -> None:
-        if self._facts is not None:
-            for event in self._untold:
-                self._services.observers.tell(self._facts, event)
-            self._untold.clear()
-
-    async def _let_others_move(self) -> None:
-        # On memory nothing suspends a driver whose handlers do not. A turn of the loop costs as
-        # much as a save there, so it is not taken every time.
-        self._saves += 1
-        if self._saves % 16 == 0:
-            await asyncio.sleep(0)
+        assert self._facts is not None
+        for event in self._untold:
+            self._services.observers.tell(self._facts, event)
+        self._untold.clear()
 
 
 def first_record(instance: Instance, *, intent: tuple[str, ...] = (), owner: str) -> Record:

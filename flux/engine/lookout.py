@@ -75,6 +75,18 @@ class Lookout:
         await self._journal.ensure_lease()
         return not self.is_turning
 
+    def is_clear(self, action: plan.Action) -> bool:
+        """Whether the action may begin at this very moment; if not, `is_called_off` finds out."""
+        return (
+            type(action) is plan.Run
+            and action.execution is None
+            and not self._instance.inbox
+            and not self._has_deadline
+            and not self._journal.is_stale
+            and self._journal.is_sure
+            and not self._services.stopping.is_set()
+        )
+
     async def is_called_off(self, action: plan.Action) -> bool:
         """Wait out the back-off, if there is one; whether something else is to be done instead.
 

@@ -106,7 +106,7 @@ class Driver:
             self._plan,
             instance,
             watcher=self.watcher,
-            tell=self._journal.before_call,
+            tell=self._journal.before_call if self._journal.is_heard else None,
             children=children,
         )
         self._children = children
@@ -198,13 +198,14 @@ class Driver:
                 if self._before_end is not None:
                     self._journal.take_back(self._before_end)
                 continue
-            if saved and self._turns is not None and isinstance(action, plan.Finish):
-                await self._turns.leave()
-            if saved and isinstance(action, plan.Finish) and terms.goes_on:
-                self.is_at_rest = True
-                await self._children.tell_parent(self.instance)
-                await self._journal.give_back(wake=None)
-                return
+            if saved and isinstance(action, plan.Finish):
+                if self._turns is not None:
+                    await self._turns.leave()
+                if terms.goes_on:
+                    self.is_at_rest = True
+                    await self._children.tell_parent(self.instance)
+                    await self._journal.give_back(wake=None)
+                    return
             if not saved or not terms.goes_on:
                 # A signal that came meanwhile has made it due.
                 rests = saved and not self._journal.unread
@@ -385,7 +386,7 @@ class Driver:
     async def _act(self, action: plan.Action) -> None:
         if type(action) is plan.Together:
             await self._act_together(action)
-        elif await self._lookout.is_called_off(action):
+        elif not self._lookout.is_clear(action) and await self._lookout.is_called_off(action):
             self._asking.keep(action)
         elif isinstance(action, _CALLS):
             called = await self._calls.make(action)

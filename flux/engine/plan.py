@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 import orjson
-from attrs import frozen
 
 from flux.definition.step import StepDefinition, step_of
 from flux.definition.workflow import WorkflowDefinition
@@ -16,6 +15,7 @@ from flux.engine.compensation import compensator_of, owed
 from flux.engine.frontier import Frontier
 from flux.engine.items import ItemList, Items, first_failed, open_items
 from flux.events import Received
+from flux.frozen import frozen
 from flux.state.execution import Execution
 from flux.state.instance import Instance
 from flux.state.status import (
@@ -36,8 +36,7 @@ class Ask:
     step: StepDefinition
 
 
-# Without slots it costs less to make, on the way of every step.
-@frozen(slots=False)
+@frozen
 class Run:
     """Run the handler; `execution` is what its earlier attempts left, if there were any."""
 
@@ -288,6 +287,8 @@ class Plan:
         while self._place < len(order):
             step = order[self._place]
             execution = instance.current.get(step.name)
+            if execution is None and step.is_plain and not instance.past:
+                return Run(step)
             if execution is None or not execution.is_settled:
                 return self._forward(instance, step, now)
             self._place += 1

@@ -9,6 +9,7 @@ from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import steering, waiting
+from flux.engine.awaiting import until_done
 from flux.engine.children import Children
 from flux.engine.diagnosis import Diagnosis, diagnosis
 from flux.engine.drivers import Drivers, Happened
@@ -367,7 +368,7 @@ class Running:
 
     async def _saved(self, driver: Driver) -> bool:
         """Wait for the first save; raises what prevented it. False if it was not made."""
-        await asyncio.wait({driver.first_save})
+        await until_done(driver.first_save)
         if driver.first_save.cancelled():
             if self._services.stopping.is_set():
                 raise EngineClosedError("the first save")

@@ -87,7 +87,7 @@ def encode_head(head: Head) -> bytes:
     """What every save replaces; status and times are columns."""
     document: Document = {
         "format": FORMAT,
-        "direction": head.direction.value,
+        "direction": head.direction._value_,
         "run": head.run,
         "ticks": head.ticks,
         "recoveries": head.recoveries,
@@ -158,7 +158,7 @@ def encode_execution(execution: Execution) -> bytes:
     document: Document = {
         "format": FORMAT,
         "step": execution.step,
-        "status": execution.status.value,
+        "status": execution.status._value_,
         "place": execution.place,
         "attempts": execution.attempts,
         "started_at": execution.started_at,
@@ -168,20 +168,14 @@ def encode_execution(execution: Execution) -> bytes:
         document["output"] = orjson.Fragment(execution.output)
     if execution.changes is not None:
         document |= _changes_document(execution.changes)
-    if execution.items is not None or execution.merged is not None:
-        _put_graph(document, execution)
-    if execution.waiting is not None:
-        document["waiting"] = _waiting_document(execution.waiting)
-    _put_order(document, execution)
-    seldom = _seldom(execution)
-    if seldom != _USUAL:
+    if execution.outcome is not None:
+        document["outcome"] = execution.outcome._value_
+    if execution.finished is not None:
+        document["finished"] = execution.finished
+    if execution.folded is not None:
+        document["folded"] = execution.folded
+    if (seldom := _seldom(execution)) != _USUAL:
         document |= _differing(seldom)
-    if execution.error is not None:
-        document["error"] = _error_document(execution.error)
-    if execution.failed_attempts:
-        document["failed_attempts"] = [_attempt_document(a) for a in execution.failed_attempts]
-    if execution.compensation is not None:
-        document["compensation"] = _compensation_document(execution.compensation)
     return orjson.dumps(document)
 
 
@@ -213,20 +207,14 @@ def decode_execution(number: int, text: bytes) -> Execution:
     )
 
 
-def _put_order(document: Document, execution: Execution) -> None:
-    if execution.outcome is not None:
-        document["outcome"] = execution.outcome
-    if execution.finished is not None:
-        document["finished"] = execution.finished
-    if execution.folded is not None:
-        document["folded"] = execution.folded
-
-
-def _put_graph(document: Document, execution: Execution) -> None:
-    if execution.items is not None:
-        document["items"] = orjson.Fragment(execution.items)
-    if execution.merged is not None:
-        document["merged"] = _changes_document(execution.merged)
+def _differing(values: tuple[Any, ...]) -> Document:
+    """What is not as it mostly is."""
+    rows = zip(_SELDOM, values, _USUAL, strict=True)
+    return {
+        name: _DOCUMENTS[name](value) if name in _DOCUMENTS else value
+        for name, value, usual in rows
+        if value != usual
+    }
 
 
 _PLAIN = (
@@ -251,15 +239,15 @@ _SELDOM = (
     *(name for name in _PLAIN if name not in ("finished", "folded")),
     "retry_at",
     "suspended_at",
+    "waiting",
+    "error",
+    "failed_attempts",
+    "compensation",
+    "items",
+    "merged",
 )
 _USUAL = tuple(getattr(fields(Execution), name).default for name in _SELDOM)
 _seldom = attrgetter(*_SELDOM)
-
-
-def _differing(values: tuple[Any, ...]) -> Document:
-    """What is not as it mostly is."""
-    rows = zip(_SELDOM, values, _USUAL, strict=True)
-    return {name: value for name, value, usual in rows if value != usual}
 
 
 def _waiting_document(waiting: Waiting) -> Document:
@@ -277,6 +265,10 @@ def _waiting(document: Document | None) -> Waiting | None:
         until=_time(document["until"]),
         default=orjson.dumps(document["default"]) if "default" in document else None,
     )
+
+
+def _attempt_documents(attempts: tuple[Attempt, ...]) -> list[Document]:
+    return [_attempt_document(attempt) for attempt in attempts]
 
 
 def _attempt_document(attempt: Attempt) -> Document:
@@ -386,3 +378,14 @@ def _texts(values: Mapping[str, Any]) -> dict[str, bytes]:
 
 def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+_DOCUMENTS: Mapping[str, Callable[[Any], Any]] = {
+    "waiting": _waiting_document,
+    "error": _error_document,
+    "failed_attempts": _attempt_documents,
+    "compensation": _compensation_document,
+    "items": orjson.Fragment,
+    "merged": _changes_document,
+}
+"""How what is seldom is written, where it is not written as it is."""

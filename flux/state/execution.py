@@ -2,10 +2,9 @@
 
 from datetime import datetime
 
-from attrs import frozen
-
 from flux.errors import StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
+from flux.frozen import frozen
 from flux.state.status import CompensationStatus, Outcome, StepStatus
 
 KEPT_ATTEMPTS = 10
@@ -45,8 +44,7 @@ class Compensation:
         return self.status in (CompensationStatus.COMPLETED, CompensationStatus.SKIPPED)
 
 
-# Without slots it costs less to make, on the way of every step.
-@frozen(kw_only=True, slots=False)
+@frozen(kw_only=True)
 class Execution:
     """One step execution.
 

@@ -38,11 +38,14 @@ def moved(status: WorkflowStatus) -> Callable[[Instance, Event], Change]:
             status is WorkflowStatus.PARKED and head.direction is Direction.BACK
         )
         return Change(
-            evolve(
+            _after(
                 head,
+                event.at,
                 status=move(head.status, status),
-                updated_at=event.at,
+                ticks=head.ticks,
+                recoveries=head.recoveries,
                 ended_at=event.at if status.is_ended else head.ended_at if undone else None,
+                begun=head.begun,
             )
         )
 
@@ -51,18 +54,40 @@ def moved(status: WorkflowStatus) -> Callable[[Instance, Event], Change]:
 
 def ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
     """The head one tick later; without `recoveries`, since something has ended, they are over."""
-    # Constructed, not evolved: this is on the way of every step.
     head = instance.head
-    return Head(
+    return _after(
+        head,
+        event.at,
         status=head.status,
+        ticks=head.ticks + 1,
+        recoveries=recoveries,
+        ended_at=head.ended_at,
+        begun=head.begun and _without(head.begun, event),
+    )
+
+
+def _after(
+    head: Head,
+    at: datetime,
+    *,
+    status: WorkflowStatus,
+    ticks: int,
+    recoveries: int,
+    ended_at: datetime | None,
+    begun: Mapping[str, int],
+) -> Head:
+    """The head after an event that changes no more than this."""
+    # Constructed, not evolved: this is on the way of every step.
+    return Head(
+        status=status,
         direction=head.direction,
         run=head.run,
-        ticks=head.ticks + 1,
+        ticks=ticks,
         recoveries=recoveries,
         error=head.error,
         reason=head.reason,
-        updated_at=event.at,
-        ended_at=head.ended_at,
+        updated_at=at,
+        ended_at=ended_at,
         cancelling=head.cancelling,
         undated=head.undated,
         inbox_read=head.inbox_read,
@@ -70,7 +95,7 @@ def ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
         shape=head.shape,
         version=head.version,
         turn=head.turn,
-        begun=head.begun and _without(head.begun, event),
+        begun=begun,
     )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 import orjson
-from attrs import Factory, evolve, frozen
+from attrs import Factory, evolve
 
 from flux.errors import StoredError
 from flux.events import DataChanges, Received
+from flux.frozen import frozen
 from flux.state.execution import Execution
 from flux.state.status import Cancelling, CompensationStatus, Direction, WorkflowStatus
 
@@ -53,8 +54,7 @@ class Turn:
     admitted: bool = False
 
 
-# Without slots it costs less to make, on the way of every step.
-@frozen(kw_only=True, slots=False)
+@frozen(kw_only=True)
 class Head:
     """What moves: one new head with every event that counts.
 
@@ -85,7 +85,7 @@ class Head:
     begun: Mapping[str, int] = Factory(dict)
 
 
-@frozen(slots=False)
+@frozen
 class Change:
     """What an event makes of an instance: its new head, and executions new or changed.
 

@@ -6,16 +6,17 @@ import pytest
 
 from checkout import imports, modules
 
-LEAVES = {"errors", "clock"}
+LEAVES = {"errors", "clock", "frozen"}
 VALUES = LEAVES | {"events", "definition", "storage", "state", "observe", "config", "result"}
 # `flux` is its `__init__`, the names that users see; it alone may import anything.
 MAY_IMPORT = {
     "errors": set[str](),
     "clock": set[str](),
+    "frozen": set[str](),
     "events": LEAVES,
     "definition": LEAVES,
     "storage": LEAVES,
-    "state": {"errors", "events"},
+    "state": {"errors", "frozen", "events"},
     "observe": {"errors", "clock", "events"},
     "config": {"errors", "clock", "definition", "observe"},
     "result": {"errors", "events", "state"},
