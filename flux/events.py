@@ -37,7 +37,7 @@ CONTINUED = "flux:continue"
 """Handled a failure: the step was declared to let the others go on."""
 
 
-@frozen(kw_only=True)
+@frozen
 class DataChanges:
     """Top-level keys of `data`: those set, each with its JSON text, and those deleted."""
 

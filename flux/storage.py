@@ -62,7 +62,7 @@ class Record:
     """The number of the last signal in the inbox, 0 for none; kept by the storage."""
 
 
-@frozen(kw_only=True)
+@frozen
 class Entry:
     """One history entry: `number` is its key within the instance, `body` is JSON text."""
 

@@ -70,11 +70,17 @@ class Attempts:
         self._abandoned: set[asyncio.Future[Any]] = set()
 
     async def run(
-        self, step: StepDefinition, function: Function, ctx: WorkflowContext, timeout: float | None
+        self,
+        step: StepDefinition,
+        function: Function,
+        ctx: WorkflowContext,
+        timeout: float | None,
+        task: asyncio.Task[Any] | None = None,
     ) -> Attempted:
         """Call a handler, verifier or compensator; nothing that it raises gets out.
 
-        A cancellation, whoever asked for it, is how the attempt ended.
+        A cancellation, whoever asked for it, is how the attempt ended. `task` is the one that this
+        runs in, where the caller knows it.
         """
         started_at = self._clock.now()
         begin_waits()
@@ -84,7 +90,7 @@ class Attempts:
         try:
             if awaited and timeout is None:
                 # In the task of the driver, and not by way of `_call`: so most steps are called.
-                task = asyncio.current_task()
+                task = task or asyncio.current_task()
                 assert task is not None
                 ctx.interruptible(task.cancel)
                 value = await function(ctx)

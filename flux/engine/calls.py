@@ -1,7 +1,7 @@
 """The calls of the users' functions that one driver makes, and what happened by each."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,7 +21,7 @@ from flux.engine.services import Services
 from flux.engine.watching import Watcher
 from flux.errors import BatchResultError, DataConflictError, HandlerCancelledError
 from flux.events import AttemptEnd, Event
-from flux.state.execution import Execution, idempotency_key
+from flux.state.execution import Execution
 from flux.state.instance import Instance
 
 
@@ -46,7 +46,10 @@ class Calls:
         tell: Callable[[Event], None] | None,
         children: Children,
     ) -> None:
+        self.task: asyncio.Task[Any] | None = None
+        """The task in which all handlers are called; None if each has one of its own."""
         self._services = services
+        self._now = services.clock.now
         self._plan = decided
         self._sees_all = decided.definition.is_sequence
         self._instance = instance
@@ -155,7 +158,7 @@ class Calls:
             shared=self._services.shared,
             step=step.name,
             attempt=attempt or outcome.next_attempt(execution),
-            key=idempotency_key(instance.id, step.name, generation),
+            generation=generation,
             data=data,
             items=None if step.kind != "item" else self._items(step),
         )
@@ -207,7 +210,7 @@ class Calls:
         limit = timeout or self._services.config.default_timeout
         if step.child is not None:
             limit = None  # it has the limits of its own steps
-        return self._services.attempts.run(step, function, ctx, limit)
+        return self._services.attempts.run(step, function, ctx, limit, self.task)
 
     async def _call_unless_kept(
         self, step: StepDefinition, cache: Cache, ctx: WorkflowContext
@@ -249,6 +252,3 @@ class Calls:
 
     def _policy(self, own: Retry | None) -> Retry:
         return own or self._services.config.default_retries
-
-    def _now(self) -> datetime:
-        return self._services.clock.now()

@@ -37,7 +37,7 @@ class WorkflowContext:
         shared: SharedStorage,
         step: str,
         attempt: int,
-        key: str,
+        generation: int,
         data: Mapping[str, orjson.Fragment],
         items: ItemList | None = None,
     ) -> None:
@@ -45,8 +45,7 @@ class WorkflowContext:
         """The name of the step."""
         self.attempt = attempt
         """The number of the attempt, from 1; interrupted ones count."""
-        self.idempotency_key = key
-        """Names the effect: the same in every attempt, also after a crash."""
+        self._generation = generation
         self._definition = definition
         self._instance = instance
         self._clock = clock
@@ -64,6 +63,11 @@ class WorkflowContext:
     def id(self) -> str:
         """The id of the instance."""
         return self._instance.id
+
+    @property
+    def idempotency_key(self) -> str:
+        """Names the effect: the same in every attempt, also after a crash."""
+        return idempotency_key(self._instance.id, self.step, self._generation)
 
     @property
     def name(self) -> str:
@@ -225,8 +229,6 @@ class CompensationContext(WorkflowContext):
         attempt: int,
         items: ItemList | None = None,
     ) -> None:
-        self.step_key = idempotency_key(instance.id, execution.step, execution.generation)
-        """The key that the step ran with."""
         super().__init__(
             definition,
             instance,
@@ -234,11 +236,20 @@ class CompensationContext(WorkflowContext):
             shared=shared,
             step=execution.step,
             attempt=attempt,
-            key=compensation_key(self.step_key),
+            generation=execution.generation,
             data=instance.data,
             items=items,
         )
         self._undone = execution
+
+    @property
+    def step_key(self) -> str:
+        """The key that the step ran with."""
+        return super().idempotency_key
+
+    @property
+    def idempotency_key(self) -> str:
+        return compensation_key(self.step_key)
 
     @property
     def outcome(self) -> Outcome:

@@ -40,7 +40,7 @@ class LazyData(dict[str, Any]):
             text = text_of(key, _get(self, key))
             if _differs(before.get(key), text):
                 texts[key] = text
-        return DataChanges(set=texts, deleted=tuple(gone))
+        return DataChanges(texts, tuple(gone))
 
     def __getitem__(self, key: str) -> Any:
         value = _get(self, key)

@@ -148,7 +148,9 @@ class FluxEngine:
         workflow refuses: nothing was saved.
         """
         running = self._opened("execute")
-        started, driver = await self._start("execute", workflow, input, id, labels)
+        started, driver = await self._start(
+            "execute", workflow, input, id, labels, until_saved=False
+        )
         return await running.until_rest(started, verb="execute", driver=driver)
 
     async def start(
@@ -437,6 +439,8 @@ class FluxEngine:
         input: Any,
         id: str | None,
         labels: Mapping[str, str] | None,
+        *,
+        until_saved: bool = True,
     ) -> tuple[str, Driver | None]:
         opened = self._opened(verb)
         definition = self._registry.find(workflow)
@@ -448,7 +452,9 @@ class FluxEngine:
             labels=checked_labels(labels),
             at=self._clock.now(),
         )
-        begun = await opened.begin(definition, instance, is_own_id=id is None)
+        begun = await opened.begin(
+            definition, instance, is_own_id=id is None, until_saved=until_saved
+        )
         if not begun.is_new:
             await self._check_same(definition, instance)
         return instance.id, begun.driver

@@ -58,6 +58,7 @@ class Journal:
         self.hinted = False
         """Whether there may be some: a reason to look, no more."""
         self._services = services
+        self._monotonic = services.clock.monotonic
         self._owner = owner
         self._revision = revision
         self._held = held
@@ -117,10 +118,8 @@ class Journal:
         """
         if terms.lease is None:
             self.drop_lease()
-        asked_at = self._services.leases.asked_at()
-        entries = tuple(
-            [Entry(number=number, body=encode_execution(e)) for number, e in self._changed.items()]
-        )
+        asked_at = self._monotonic()
+        entries = tuple([Entry(number, encode_execution(e)) for number, e in self._changed.items()])
         if self._revision > 0:
             last = await self._save(self._checkpoint(terms, entries))
             self.unread |= last > self.instance.seen
@@ -144,9 +143,12 @@ class Journal:
         return True
 
     @property
-    def is_sure(self) -> bool:
-        """Whether the instance is ours, without asking."""
-        return self._held is not None and self._services.leases.is_sure(self._held)
+    def is_clear(self) -> bool:
+        """Whether there is nothing to read, and the instance is ours without asking."""
+        held = self._held
+        if self.unread or self.hinted or held is None:
+            return False
+        return self._monotonic() < held.sure_until
 
     async def ensure_lease(self) -> bool:
         """Make sure that the instance is still ours; whether that needed no asking.

@@ -23,14 +23,12 @@ class Lookout:
         self._watcher = watcher
         self._instance = journal.instance
         self._has_deadline = self._instance.deadline is not None
-
-    def now(self) -> datetime:
+        self.now = services.clock.now
         """The time of what happens."""
-        return self._services.clock.now()
 
     def time_to_decide(self) -> datetime:
         """The time by which is decided: no clock that is set back undoes a missed deadline."""
-        now = self._services.clock.now()
+        now = self.now()
         if not self._has_deadline:
             return now
         deadline = self._instance.deadline
@@ -82,8 +80,7 @@ class Lookout:
             and action.execution is None
             and not self._instance.inbox
             and not self._has_deadline
-            and not self._journal.is_stale
-            and self._journal.is_sure
+            and self._journal.is_clear
             and not self._services.stopping.is_set()
         )
 

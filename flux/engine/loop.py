@@ -149,6 +149,8 @@ class Driver:
         """Go on until the instance rests, is lost, or is given back; raises nothing of its own."""
         _driven.set(self.instance.id)
         self.watcher.start()
+        if self._beside is None:
+            self._calls.task = asyncio.current_task()
         try:
             await self._drive()
         except StoppedError:

@@ -120,11 +120,17 @@ class Running:
                 self._services.logger.exception("clock.not_set")
 
     async def begin(
-        self, definition: WorkflowDefinition, instance: Instance, *, is_own_id: bool
+        self,
+        definition: WorkflowDefinition,
+        instance: Instance,
+        *,
+        is_own_id: bool,
+        until_saved: bool = True,
     ) -> Begun:
         """Save a new instance and drive it, or see that it exists.
 
-        `is_own_id` says that the engine has made the id, so that it is new.
+        `is_own_id` says that the engine has made the id, so that it is new. Who waits for the rest
+        of such a one need not wait `until_saved`.
         """
         known = self._drivers.driving(instance.id)
         if known is not None:
@@ -151,7 +157,7 @@ class Running:
             children=self._children,
         )
         self._drivers.start(driver)
-        if await self._saved(driver):
+        if (is_own_id and not until_saved) or await self._saved(driver):
             return Begun(is_new=True, driver=driver)
         return Begun(is_new=False)
 

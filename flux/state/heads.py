@@ -77,25 +77,26 @@ def _after(
     begun: Mapping[str, int],
 ) -> Head:
     """The head after an event that changes no more than this."""
-    # Constructed, not evolved: this is on the way of every step.
+    # Constructed, not evolved, and in the order of the fields: both are dear, and this is on the way
+    # of every step.
     return Head(
-        status=status,
-        direction=head.direction,
-        run=head.run,
-        ticks=ticks,
-        recoveries=recoveries,
-        error=head.error,
-        reason=head.reason,
-        updated_at=at,
-        ended_at=ended_at,
-        cancelling=head.cancelling,
-        undated=head.undated,
-        inbox_read=head.inbox_read,
-        inbox_seen=head.inbox_seen,
-        shape=head.shape,
-        version=head.version,
-        turn=head.turn,
-        begun=begun,
+        status,
+        head.direction,
+        head.run,
+        ticks,
+        recoveries,
+        head.error,
+        head.reason,
+        at,
+        ended_at,
+        head.cancelling,
+        head.undated,
+        head.inbox_read,
+        head.inbox_seen,
+        head.shape,
+        head.version,
+        head.turn,
+        begun,
     )
 
 

@@ -54,7 +54,7 @@ class Turn:
     admitted: bool = False
 
 
-@frozen(kw_only=True)
+@frozen
 class Head:
     """What moves: one new head with every event that counts.
 
