@@ -77,8 +77,8 @@ def _after(
     begun: Mapping[str, int],
 ) -> Head:
     """The head after an event that changes no more than this."""
-    # Constructed, not evolved, and in the order of the fields: both are dear, and this is on the way
-    # of every step.
+    # Constructed, not evolved, and in the order of the fields: this is on the way of every step,
+    # and names cost as much as the rest.
     return Head(
         status,
         head.direction,
