@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import Factory, field, frozen
+from attrs import Factory, field
 
 from flux.definition.policy import Retry, retry_policy, seconds
+from flux.frozen import frozen
 from flux.observe.observers import FluxTraceSink
 
 

@@ -64,7 +64,9 @@ import re
 import traceback
 from collections.abc import Iterable
 
-from attrs import field, frozen
+from attrs import field
+
+from flux.frozen import frozen
 
 
 class FluxError(Exception):

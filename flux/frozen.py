@@ -1,17 +1,59 @@
-"""The decorator of values that are made at every step."""
+"""The decorator of values, which attrs makes when the first of them is needed."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, setters
 
 __all__ = ["frozen"]
 
+_waiting: dict[type, dict[str, Any]] = {}
+"""By class, the options with which attrs is to make its methods."""
+
+
+def _frozen(cls: type | None = None, **options: Any) -> Any:
+    """`attrs.frozen` at the first value of the class, and enforced by the type checker alone.
+
+    To make a class costs attrs 0.4 ms, and of two hundred a process uses some: this was the most of
+    what `import flux` costs. To enforce it would triple the cost of a value; to leave that to the
+    type checker is in the manual of attrs, by Hynek Schlawack.
+    """
+    if cls is None:
+        return partial(_frozen, **options)
+    _waiting[cls] = options
+    cls.__init__ = _first  # type: ignore[misc]
+    cls.__attrs_attrs__ = _Fields()  # type: ignore[attr-defined]
+    return cls
+
+
+def _first(self: Any, *args: Any, **kwargs: Any) -> None:
+    """The `__init__` of a class until its first value is made."""
+    _make(type(self))
+    self.__init__(*args, **kwargs)
+
+
+class _Fields:
+    """What attrs knows a class of its own by, until the first value is made."""
+
+    def __get__(self, value: object, cls: type) -> Any:
+        _make(cls)
+        return cls.__attrs_attrs__  # type: ignore[attr-defined]
+
+
+def _make(cls: type) -> None:
+    """Let attrs make the class, and those that it is made of."""
+    with _making:
+        for each in reversed(cls.__mro__):
+            if each in _waiting:
+                _like_frozen(**_waiting.pop(each))(each)
+
+
+_making = RLock()
+_like_frozen = partial(define, slots=False, init=True, unsafe_hash=True, on_setattr=setters.NO_OP)
+
+
 if TYPE_CHECKING:
     from attrs import frozen
 else:
-    frozen = partial(define, unsafe_hash=True, on_setattr=setters.NO_OP)
-    """`attrs.frozen` for whoever checks types; at run time nothing is enforced.
-
-    Making a value then costs a third. Hynek Schlawack describes it in the manual of attrs.
-    """
+    frozen = _frozen

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field
 
 from flux.errors import StoredError
+from flux.frozen import frozen
 from flux.state.status import WorkflowStatus
 from flux.state.workflow_state import StepExecution, WorkflowState
 

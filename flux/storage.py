@@ -19,7 +19,6 @@ when it is not. A lease that ran out stays good until somebody claims the instan
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from importlib.metadata import entry_points
 from typing import Protocol, cast, runtime_checkable
 
 from attrs import Factory
@@ -375,6 +374,9 @@ def open_storage(url: str) -> WorkflowStorage:
 
     The name of the entry point is the URL's scheme; it loads a class with a `from_url(url)`.
     """
+    # Imported late: it brings half of the standard library with it.
+    from importlib.metadata import entry_points
+
     scheme = url.partition(":")[0]
     found = {point.name: point for point in entry_points(group="flux.storages")}
     if ":" not in url or scheme not in found:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import click
 import orjson
-from attrs import asdict, frozen
+from attrs import asdict
 
 from flux.cli.options import StorageFailedError, app_option, storage_option
 from flux.clock import SystemClock
@@ -21,6 +21,7 @@ from flux.errors import (
     StateUnreadableError,
     UnknownWorkflowError,
 )
+from flux.frozen import frozen
 from flux.state.status import ENDED, WorkflowStatus
 from flux.storage import WorkflowFilter, WorkflowStorage, WorkflowSummary
 

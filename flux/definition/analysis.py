@@ -6,12 +6,11 @@ The steps are given in the order of running one at a time.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from attrs import frozen
-
 from flux.definition.graph import followers_of, sources_of
 from flux.definition.nodes import Rescue
 from flux.definition.policy import Duration, seconds
 from flux.definition.step import StepDefinition, step_of
+from flux.frozen import frozen
 
 Levels = tuple[tuple[str, ...], ...]
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, overload
 
-from attrs import frozen
-
 from flux.definition.checks import option_problems
 from flux.definition.graph import descendants, followers_of
 from flux.definition.nodes import Branch, Child, Each, Group, Rescue
@@ -12,6 +10,7 @@ from flux.definition.policy import Duration, Retry, retry_policy, seconds
 from flux.definition.step import Handler, StepDefinition, StepKind
 from flux.definition.wait import Wait
 from flux.errors import DefinitionError
+from flux.frozen import frozen
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
 

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from attrs import Factory, frozen
+from attrs import Factory
 
 from flux.errors import listing
+from flux.frozen import frozen
 
 
 @frozen

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from attrs import field, frozen
+from attrs import field
 from attrs.converters import optional
 
 from flux.definition.policy import seconds
 from flux.errors import StoredError
+from flux.frozen import frozen
 
 OnItemFailure = Literal["continue", "stop", "cancel"]
 """Whether the others go on, are not begun any more, or are cancelled as well."""

@@ -8,7 +8,9 @@ from datetime import timedelta
 from numbers import Real
 from typing import Any
 
-from attrs import field, frozen
+from attrs import field
+
+from flux.frozen import frozen
 
 Duration = int | float | timedelta
 """Seconds, or a `timedelta`."""

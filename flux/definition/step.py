@@ -4,11 +4,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
-from attrs import field, frozen
+from attrs import field
 
 from flux.definition.nodes import Branch, Cache, Child, Each, Group, OnItemFailure, Rescue
 from flux.definition.policy import Duration, Retry
 from flux.definition.wait import Wait
+from flux.frozen import frozen
 
 Handler = Callable[[Any], Any]
 """A plain or async function of one argument, the `WorkflowContext`."""

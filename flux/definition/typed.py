@@ -1,78 +1,12 @@
-"""Typed input and data: between the user's attrs classes and plain JSON values, by cattrs."""
+"""Typed input and data: between the user's attrs classes and plain JSON values."""
 
-import functools
-from collections.abc import Callable, Mapping
-from datetime import time, timedelta
-from decimal import Decimal, InvalidOperation
-from enum import Enum
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, get_args
-from uuid import UUID
 
 import attrs
-from cattrs import BaseValidationError, Converter, transform_error
-from cattrs.cols import is_any_set, is_sequence, iterable_unstructure_factory
-from cattrs.preconf.json import make_converter
-from cattrs.v import format_exception
 
 from flux.errors import InputError, NotJSONError
-
-Hook = Callable[..., Any]
-
-
-@functools.cache
-def converter() -> Converter:
-    """The one converter: strict with plain values, at home with the usual richer ones."""
-    made = make_converter(forbid_extra_keys=True)
-    for plain in (str, int, bool, float):
-        made.register_structure_hook(plain, _exactly)
-        # cattrs finds these for enums of text and numbers too, and would let members through.
-        made.register_unstructure_hook(plain, _value)
-    made.register_unstructure_hook(Decimal, str)
-    made.register_structure_hook(Decimal, _decimal)
-    made.register_unstructure_hook(UUID, str)
-    made.register_structure_hook(UUID, lambda text, _: UUID(_text(text, "UUID")))
-    made.register_unstructure_hook(time, time.isoformat)
-    made.register_structure_hook(time, lambda text, _: time.fromisoformat(_text(text, "time")))
-    made.register_unstructure_hook(timedelta, timedelta.total_seconds)
-    made.register_structure_hook(timedelta, lambda number, _: timedelta(seconds=number))
-    made.register_structure_hook_factory(_is_list)(_no_text(made.get_structure_hook))
-    # Not get_unstructure_hook: what it finds for a list, it keeps, and the next time without us.
-    made.register_unstructure_hook_factory(_is_list)(_no_text(_list_of(made)))
-    return made
-
-
-def _is_list(cls: Any) -> bool:
-    return cls not in _being_found and (is_sequence(cls) or is_any_set(cls))
-
-
-_being_found: set[Any] = set()
-
-
-def _list_of(made: Converter) -> Callable[..., Hook]:
-    return lambda cls, **_: iterable_unstructure_factory(cls, made, unstructure_to=list)
-
-
-def _no_text(find: Callable[..., Hook]) -> Callable[[Any, Converter], Hook]:
-    """The hooks of lists and sets, refusing what can be iterated and yet is no list.
-
-    cattrs iterates whatever it gets: of the text "abc" it would make ["a", "b", "c"].
-    """
-
-    def factory(cls: Any, _: Converter) -> Hook:
-        _being_found.add(cls)
-        try:
-            hook = find(cls, cache_result=False)
-        finally:
-            _being_found.discard(cls)
-
-        def checked(given: Any, *rest: Any) -> Any:
-            if isinstance(given, str | bytes | Mapping):
-                raise ValueError(f"{given!r} is no list")
-            return hook(given, *rest)
-
-        return checked
-
-    return factory
 
 
 def plain_input(workflow: str, cls: type | None, given: Any) -> dict[str, Any]:
@@ -102,19 +36,19 @@ def plain_data(cls: type | None, given: Any) -> dict[str, Any]:
     try:
         structure(plain, cls)
     except Exception as error:
-        what, _, path = transform_error(error, format_exception=_told)[0].rpartition(" @ ")
-        raise NotJSONError(f"data{path.removeprefix('$')}", what) from error
+        what, path = _conversion().went_wrong(error)
+        raise NotJSONError(f"data{path}", what) from error
     return plain
 
 
 def structure(plain: Mapping[str, Any], cls: type) -> Any:
     """An object of `cls` from plain values; unknown keys raise, missing ones take defaults."""
-    return converter().structure(plain, cls)
+    return _conversion().converter().structure(plain, cls)
 
 
 def unstructure_fields(typed: Any) -> dict[str, Any]:
     """The plain value of each field of a typed object."""
-    plain: dict[str, Any] = converter().unstructure(typed)
+    plain: dict[str, Any] = _conversion().converter().unstructure(typed)
     return plain
 
 
@@ -152,10 +86,9 @@ def _structured(workflow: str, cls: type, given: Any) -> Any:
         raise InputError(workflow, f"it must be a {cls.__name__} or a dict, not {kind}")
     try:
         return structure(given, cls)
-    except (BaseValidationError, ValueError, TypeError) as error:
-        # cattrs writes "what went wrong @ $.path"; a path of "$" is the input itself.
-        what, _, path = transform_error(error, format_exception=_told)[0].rpartition(" @ ")
-        field = path.removeprefix("$").removeprefix(".") or None
+    except _conversion().REFUSALS as error:
+        what, path = _conversion().went_wrong(error)
+        field = path.removeprefix(".") or None
         where = f"{field}: " if field else ""
         raise InputError(workflow, f"{where}{what}", field=field or _extra(error)) from error
 
@@ -171,15 +104,10 @@ def _unstructured(workflow: str, typed: Any) -> dict[str, Any]:
 def _without_plain_form(typed: Any) -> str | None:
     for name, cls in ((field.name, field.type) for field in attrs.fields(type(typed))):
         try:
-            converter().unstructure(getattr(typed, name), unstructure_as=cls)
+            _conversion().converter().unstructure(getattr(typed, name), unstructure_as=cls)
         except Exception:
             return str(name)
     return None
-
-
-def _told(error: BaseException, cls: type | None) -> str:
-    plain = type(error) is ValueError
-    return str(error) if plain else format_exception(error, cls)
 
 
 def _extra(error: BaseException) -> str | None:
@@ -187,27 +115,6 @@ def _extra(error: BaseException) -> str | None:
     return min(unknown[0].extra_fields) if unknown else None
 
 
-def _value(given: Any) -> Any:
-    return given.value if isinstance(given, Enum) else given
-
-
-def _exactly(given: Any, cls: Any) -> Any:
-    if issubclass(cls, Enum):
-        return cls(given)
-    fits = type(given) is cls or (cls is float and type(given) is int)
-    if not fits:
-        raise ValueError(f"{given!r} is no {cls.__name__}")
-    return cls(given)
-
-
-def _decimal(given: Any, _: type) -> Decimal:
-    try:
-        return Decimal(_text(given, "Decimal"))
-    except InvalidOperation:
-        raise ValueError(f"{given!r} is no Decimal") from None
-
-
-def _text(given: Any, wanted: str) -> str:
-    if not isinstance(given, str):
-        raise ValueError(f"{given!r} is no {wanted}")
-    return given
+def _conversion() -> Any:
+    # Imported late: cattrs costs as much as half of Flux, and most workflows are untyped.
+    return import_module("flux.definition.conversion")

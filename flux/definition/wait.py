@@ -4,10 +4,11 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn, get_args
 
-from attrs import field, frozen
+from attrs import field
 
 from flux.definition.policy import Duration, seconds
 from flux.errors import WaitNotReturnedError
+from flux.frozen import frozen
 
 OnTimeout = Literal["fail", "continue"]
 

@@ -7,7 +7,7 @@ from operator import or_
 from typing import Any, NamedTuple
 
 import orjson
-from attrs import Factory, field, frozen
+from attrs import Factory, field
 
 from flux.definition import analysis
 from flux.definition.correlation import chosen, correlation_labels, whole_text
@@ -24,6 +24,7 @@ from flux.definition.typed import (
     unstructure_fields,
 )
 from flux.errors import CorrelationError, InputError, UnknownStepError
+from flux.frozen import frozen
 
 InputValidator = Callable[[Any], Any]
 """Gets the (typed) input; refuses it by raising or by returning False."""

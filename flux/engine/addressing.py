@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import frozen
-
 from flux.definition.builder import Workflow
 from flux.definition.correlation import by_parts, by_whole
 from flux.definition.registry import Registry
@@ -15,6 +13,7 @@ from flux.errors import (
     NothingCorrelatedError,
     listing,
 )
+from flux.frozen import frozen
 from flux.state.status import ENDED, WorkflowStatus
 from flux.storage import Signal, WorkflowFilter, WorkflowStorage, WorkflowSummary
 

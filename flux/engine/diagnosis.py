@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from attrs import frozen
 
 from flux.definition.correlation import correlation_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine.compensation import failed, owed
 from flux.engine.waiting import REQUESTS, TURN
 from flux.errors import listing
+from flux.frozen import frozen
 from flux.state.instance import Instance
 from flux.state.status import Direction, StepStatus, WorkflowStatus
 from flux.storage import Record, StoredSignal

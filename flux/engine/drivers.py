@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define
 
 from flux import events
 from flux.definition.registry import Registry
@@ -23,6 +23,7 @@ from flux.engine.recovery import recovered
 from flux.engine.services import Services
 from flux.errors import DefinitionChangedError, InstanceNotFoundError, UnknownWorkflowError
 from flux.events import Event
+from flux.frozen import frozen
 from flux.state.status import RESTS, Direction, WorkflowStatus
 from flux.storage import Record
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import orjson
-from attrs import frozen
 
 from flux.definition.nodes import Branch
 from flux.definition.registry import Registry
@@ -11,6 +10,7 @@ from flux.definition.step import step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import DefinitionChangedError
 from flux.events import CONTINUED
+from flux.frozen import frozen
 from flux.state.instance import Instance
 from flux.state.status import Direction
 

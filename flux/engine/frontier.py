@@ -6,11 +6,11 @@ from enum import Enum
 from typing import Literal
 
 import orjson
-from attrs import frozen
 
 from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
 from flux.events import CONTINUED
+from flux.frozen import frozen
 from flux.state.execution import Execution
 from flux.state.instance import Instance
 from flux.state.status import StepStatus

@@ -8,10 +8,11 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, evolve, field
 
 from flux.definition.nodes import Limit
 from flux.engine.caching import digest
+from flux.frozen import frozen
 
 _PREFIX = "limit:"
 _LONGEST_REST = 3600.0

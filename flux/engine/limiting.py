@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from attrs import frozen
-
 from flux import events
 from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
@@ -17,6 +15,7 @@ from flux.engine.loading import load
 from flux.engine.services import Services
 from flux.errors import InstanceNotFoundError, StorageError
 from flux.events import Event
+from flux.frozen import frozen
 from flux.state.instance import Instance
 from flux.state.status import WorkflowStatus
 from flux.storage import SharedValues, Signal

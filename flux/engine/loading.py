@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from attrs import evolve, frozen
+from attrs import evolve
 
 from flux.definition.correlation import correlation_labels, own_labels
 from flux.definition.wait import RESERVED
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import FluxError, InstanceNotFoundError, StateUnreadableError
+from flux.frozen import frozen
 from flux.result import FluxResult
 from flux.state.codec import decode_execution, decode_head, decode_origin
 from flux.state.heads import first_head

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 
 import orjson
-from attrs import frozen
 
 from flux.definition.step import step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import DataConflictError, NotJSONError
 from flux.events import DataChanges
+from flux.frozen import frozen
 from flux.state.instance import Instance
 from flux.state.strict_json import json_text
 

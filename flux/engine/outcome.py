@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import orjson
-from attrs import evolve, frozen
+from attrs import evolve
 
 from flux import events
 from flux.definition.policy import Retry
@@ -21,6 +21,7 @@ from flux.errors import (
     WaitTimeoutError,
 )
 from flux.events import CONTINUED, AttemptEnd, DataChanges, Event, Received
+from flux.frozen import frozen
 from flux.state.execution import Execution
 from flux.state.strict_json import json_text
 

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 
-from attrs import frozen
-
 from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
@@ -33,6 +31,7 @@ from flux.errors import (
     UnknownWorkflowError,
 )
 from flux.events import Event
+from flux.frozen import frozen
 from flux.result import FluxResult
 from flux.state.instance import Instance
 from flux.state.status import Direction, WorkflowStatus

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from attrs import Factory, frozen
+from attrs import Factory
 
 from flux.clock import Clock
 from flux.config import FluxConfig
@@ -23,6 +23,7 @@ from flux.errors import (
     StorageReadOnlyError,
     StorageUnavailableError,
 )
+from flux.frozen import frozen
 from flux.observe.observers import Observers
 from flux.storage import WorkflowStorage
 

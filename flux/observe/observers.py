@@ -6,10 +6,9 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-from attrs import frozen
-
 from flux.clock import Clock, SystemClock
 from flux.events import Event, InstanceFacts
+from flux.frozen import frozen
 from flux.observe.trace import FluxTraceEvent, trace_event
 
 DROPS_A_LINE = 1000

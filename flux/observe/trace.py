@@ -68,11 +68,12 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypedDict
 
 import orjson
-from attrs import Factory, frozen
+from attrs import Factory
 
 from flux import events
 from flux.errors import StoredError
 from flux.events import AttemptEnd, CompensationEvent, DataChanges, Event, InstanceFacts, StepEvent
+from flux.frozen import frozen
 
 
 @frozen(kw_only=True)

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from attrs import frozen
 
 from flux.errors import StoredError
+from flux.frozen import frozen
 from flux.state.execution import Attempt, Compensation, Execution, idempotency_key
 from flux.state.instance import Instance
 from flux.state.status import CompensationStatus, Outcome, StepStatus, WorkflowStatus

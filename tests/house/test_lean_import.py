@@ -8,7 +8,8 @@ import pytest
 
 DRIVERS = {"aiosqlite", "redis"}
 HEAVY = {
-    "flux": DRIVERS | {"click", "rich", "sqlite3", "flux.testing", "flux.cli"},
+    "flux": DRIVERS
+    | {"click", "rich", "sqlite3", "cattrs", "importlib.metadata", "flux.testing", "flux.cli"},
     "flux_storages": DRIVERS,
 }
 

@@ -7,9 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Self
 
-from attrs import frozen
-
 from flux.cli.demo.orders import Order, rows
+from flux.frozen import frozen
 
 Totals = Mapping[str, int]
 """Numbers by sku, or by order."""

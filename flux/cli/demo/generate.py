@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from attrs import frozen
+from flux.frozen import frozen
 
 T = TypeVar("T")
 Row = Sequence[object]

@@ -6,10 +6,9 @@ import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Callable
 
-from attrs import frozen
-
 from flux import FluxEngine, WorkflowFilter, WorkflowStatus
 from flux.cli.demo.place import Place
+from flux.frozen import frozen
 
 KILLS = 5
 LOOK = 0.02

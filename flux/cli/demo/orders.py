@@ -6,7 +6,7 @@ from datetime import datetime
 from importlib.resources import files
 from itertools import groupby
 
-from attrs import frozen
+from flux.frozen import frozen
 
 
 @frozen(kw_only=True)

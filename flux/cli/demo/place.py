@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from attrs import frozen
-
 from flux.cli.demo.shop import Shop
+from flux.frozen import frozen
 
 
 @frozen

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from attrs import define, frozen
+from attrs import define
 
 from flux import (
     CompensationStatus,
@@ -16,6 +16,7 @@ from flux import (
 )
 from flux.cli.demo.place import Place
 from flux.events import AttemptEnd
+from flux.frozen import frozen
 
 PAGE = 100
 

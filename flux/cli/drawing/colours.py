@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from attrs import frozen
-
 from flux.cli.drawing.progress import LEFT_OUT, NOT_REACHED
+from flux.frozen import frozen
 from flux.state.status import StepStatus
 
 

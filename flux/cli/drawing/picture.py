@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import orjson
-from attrs import frozen
 
 from flux.cli.drawing.marks import group_title, marks_of
 from flux.definition.nodes import Rescue
 from flux.definition.step import StepDefinition, StepKind
 from flux.definition.workflow import WorkflowDefinition
+from flux.frozen import frozen
 
 EdgeKind = Literal["plain", "case", "failure"]
 
