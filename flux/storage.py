@@ -69,7 +69,7 @@ class Entry:
     body: bytes
 
 
-@frozen(kw_only=True)
+@frozen
 class Checkpoint:
     """One atomic save of an instance."""
 
@@ -81,9 +81,9 @@ class Checkpoint:
     intent: tuple[str, ...]
     payload: bytes
     updated_at: datetime
-    ended_at: datetime | None = None
     lease: float | None
     """Seconds from now for which the owner keeps the instance; None gives the lease back."""
+    ended_at: datetime | None = None
     wake: float | None = None
     """Seconds from now after which the instance is due; None for never."""
     entries: tuple[Entry, ...] = ()

@@ -211,20 +211,21 @@ class Journal:
     def _checkpoint(self, terms: Terms, entries: tuple[Entry, ...]) -> Checkpoint:
         instance = self.instance
         head = instance.head
+        # In the order of the fields, as this is on the way of every step.
         return Checkpoint(
-            id=instance.origin.id,
-            owner=self._owner,
-            expected=self._revision,
-            status=head.status._value_,
-            intent=terms.intent,
-            payload=encode_head(head),
-            updated_at=head.updated_at,
-            ended_at=head.ended_at,
-            lease=terms.lease,
-            wake=terms.wake,
-            entries=entries,
-            consumed=self._consumed,
-            seen=instance.seen,
+            instance.origin.id,
+            self._owner,
+            self._revision,
+            head.status._value_,
+            terms.intent,
+            encode_head(head),
+            head.updated_at,
+            terms.lease,
+            head.ended_at,
+            terms.wake,
+            entries,
+            self._consumed,
+            instance.seen,
         )
 
     def _extend_lease(self, asked_at: float) -> None:

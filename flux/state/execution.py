@@ -44,7 +44,7 @@ class Compensation:
         return self.status in (CompensationStatus.COMPLETED, CompensationStatus.SKIPPED)
 
 
-@frozen(kw_only=True)
+@frozen
 class Execution:
     """One step execution.
 
@@ -70,23 +70,25 @@ class Execution:
     place: int
     generation: int = 1
     run: int = 1
-    replaced: bool = False
     outcome: Outcome | None = None
-    asked: bool = False
-    verifying: bool = False
-    exhausted: bool = False
     attempts: int = 0
-    failures: int = 0
-    verifications: int = 0
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    retry_at: datetime | None = None
-    waiting: Waiting | None = None
-    suspended_at: datetime | None = None
     output: bytes | None = None
     changes: DataChanges | None = None
     finished: int | None = None
     folded: int | None = None
+    merged: DataChanges | None = None
+    cached: bool = False
+    replaced: bool = False
+    asked: bool = False
+    verifying: bool = False
+    exhausted: bool = False
+    failures: int = 0
+    verifications: int = 0
+    retry_at: datetime | None = None
+    waiting: Waiting | None = None
+    suspended_at: datetime | None = None
     error: StoredError | None = None
     failed_attempts: tuple[Attempt, ...] = ()
     compensation: Compensation | None = None
@@ -94,10 +96,8 @@ class Execution:
     closed: bool = False
     left_out: bool = False
     handled_by: str | None = None
-    cached: bool = False
     items: bytes | None = None
     batch_size: int | None = None
-    merged: DataChanges | None = None
 
     @property
     def is_settled(self) -> bool:

@@ -26,26 +26,26 @@ def completed(instance: Instance, event: events.StepCompleted) -> Change:
 
 def _at_once(instance: Instance, event: events.StepCompleted, head: Head) -> Execution:
     """What a step comes to that nothing is known of."""
-    # Constructed, not evolved: this is on the way of every step.
+    # Constructed, in the order of the fields: this is on the way of every step.
     ticks = head.ticks
     number = instance.head.begun.get(event.step, ticks)
     return Execution(
-        number=number,
-        step=event.step,
-        status=StepStatus.COMPLETED,
-        place=number,
-        generation=instance.generation(event.step),
-        run=head.run,
-        outcome=Outcome.COMPLETED,
-        attempts=event.attempt,
-        started_at=event.started_at,
-        ended_at=event.at,
-        output=event.output,
-        changes=event.changes,
-        finished=ticks,
-        folded=ticks,
-        merged=event.merged,
-        cached=event.cached,
+        number,
+        event.step,
+        StepStatus.COMPLETED,
+        number,
+        instance.generation(event.step),
+        head.run,
+        Outcome.COMPLETED,
+        event.attempt,
+        event.started_at,
+        event.at,
+        event.output,
+        event.changes,
+        ticks,
+        ticks,
+        event.merged,
+        event.cached,
     )
 
 
