@@ -415,8 +415,13 @@ class Drivers:
 
     def _leave(self, driver: Driver) -> None:
         """Count the driver no more; its task may go on if a handler ignores its cancellation."""
+        driver.watcher.on_stuck = _nothing
         if not driver.left.done():
             driver.left.set_result(None)
         if self._drivers.get(driver.instance.id) is driver:
             del self._drivers[driver.instance.id]
             self.tell(driver.instance.id)
+
+
+def _nothing() -> None:
+    """What is done about a handler of a driver that does not count any more."""

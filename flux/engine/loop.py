@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
+from functools import cached_property
 
 from flux import events
 from flux.definition.step import StepDefinition
@@ -122,14 +123,6 @@ class Driver:
             )
         self._now = self._lookout.now
         self._apply = Happening(definition, self._journal, self._beside).apply
-        self._asking = Asking(
-            self._plan,
-            instance,
-            calls=self._calls,
-            now=self._now,
-            apply=self._apply,
-            refuse_if_cancelled=self._refuse_if_cancelled,
-        )
         self._turns: Turns | None = None
         if definition.limits or instance.head.turn is not None:
             self._turns = Turns(
@@ -139,6 +132,18 @@ class Driver:
             # Where there are limits, the instance starts when its turn has come.
             if not definition.limits or not isinstance(event, events.InstanceStarted):
                 self._apply(event)
+
+    @cached_property
+    def _asking(self) -> Asking:
+        # Made when it is needed: most instances need none.
+        return Asking(
+            self._plan,
+            self.instance,
+            calls=self._calls,
+            now=self._now,
+            apply=self._apply,
+            refuse_if_cancelled=self._refuse_if_cancelled,
+        )
 
     @property
     def intent(self) -> tuple[str, ...]:
