@@ -8,7 +8,7 @@ from flux.definition.workflow import WorkflowDefinition
 from flux.engine.lease import HeldLease
 from flux.engine.services import PASSING, Services
 from flux.engine.waiting import received
-from flux.errors import StaleInstanceError, UnseenSignalsError
+from flux.errors import StaleInstanceError, StorageError, UnseenSignalsError
 from flux.events import Event, InstanceFacts, StepFacts
 from flux.frozen import frozen
 from flux.state.changes import change
@@ -121,8 +121,13 @@ class Journal:
         asked_at = self._monotonic()
         entries = tuple([Entry(number, encode_execution(e)) for number, e in self._changed.items()])
         if self._revision > 0:
-            last = await self._save(self._checkpoint(terms, entries))
-            self.unread |= last > self.instance.seen
+            checkpoint = self._checkpoint(terms, entries)
+            try:
+                last = await self._services.storage.save(checkpoint)
+            except (*PASSING, UnseenSignalsError) as error:
+                last = await self._saved_after(error, checkpoint)
+            if last > self.instance.seen:
+                self.unread = True
         elif not await self._create(terms, entries):
             return False
         self._revision += 1
@@ -183,16 +188,15 @@ class Journal:
         if self._held is not None:
             await self._services.leases.give_back(self._held, wake=wake)
 
-    async def _save(self, checkpoint: Checkpoint) -> int:
-        """Save, and wait with the results in hand for a storage that is away for a while."""
-        save = self._services.storage.save
+    async def _saved_after(self, error: StorageError, checkpoint: Checkpoint) -> int:
+        """Wait with the results in hand for a storage that is away for a while."""
+        storage = self._services.storage
         try:
-            try:
-                return await save(checkpoint)
-            except PASSING as error:
-                return await self._services.patiently(
-                    lambda: save(checkpoint), instance=checkpoint.id, failed=error
-                )
+            if not isinstance(error, PASSING):
+                raise error
+            return await self._services.patiently(
+                lambda: storage.save(checkpoint), instance=checkpoint.id, failed=error
+            )
         except UnseenSignalsError:
             self.unread = True
             if self._held is not None:
