@@ -11,7 +11,7 @@ from flux.definition.nodes import Cache
 from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition, step_of
 from flux.engine import caching, outcome, plan
-from flux.engine.attempt import Attempted, goes_through
+from flux.engine.attempt import Attempted, NotBegunError, goes_through
 from flux.engine.children import Children
 from flux.engine.context import CompensationContext, WorkflowContext
 from flux.engine.items import ItemList
@@ -32,6 +32,11 @@ class Called(NamedTuple):
     ctx: WorkflowContext
     attempted: Attempted
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it was made; else it is to be decided anew."""
+        return not isinstance(self.attempted.error, NotBegunError)
+
 
 class Calls:
     """Makes the contexts, calls, and says what happened."""
@@ -43,6 +48,7 @@ class Calls:
         instance: Instance,
         *,
         watcher: Watcher,
+        may_begin: Callable[[], bool],
         tell: Callable[[Event], None],
         children: Children,
     ) -> None:
@@ -51,6 +57,7 @@ class Calls:
         self._sees_all = decided.definition.is_sequence
         self._instance = instance
         self._watcher = watcher
+        self._may_begin = may_begin
         self._tell = tell
         self._children = children
         self._lists: dict[tuple[str, int], ItemList] = {}
@@ -208,7 +215,7 @@ class Calls:
         limit = timeout or self._services.config.default_timeout
         if step.child is not None:
             limit = None  # it has the limits of its own steps
-        return self._services.attempts.run(step, function, ctx, limit)
+        return self._services.attempts.run(step, function, ctx, limit, self._may_begin)
 
     async def _call_unless_kept(
         self, step: StepDefinition, cache: Cache, ctx: WorkflowContext

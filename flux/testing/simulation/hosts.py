@@ -46,8 +46,6 @@ class Host:
         self.clock = clock
         self.process = Process(name)
         self.died: asyncio.Future[None] = loop.create_future()
-        self.woke_at = -1.0
-        """When it last went on after it had stood still."""
         self.is_closing = False
         self._loop = loop
 
@@ -84,5 +82,4 @@ class Host:
         self._loop.call_later(seconds, self._go_on, context=outside)
 
     def _go_on(self) -> None:
-        self.woke_at = self._loop.time()
         self._loop.thaw(self.process)

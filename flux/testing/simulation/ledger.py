@@ -46,8 +46,6 @@ class Kept:
     inbox: list[Signal] = Factory(list)
     consumed: dict[int, str] = Factory(dict)
     saves: int = 1
-    written_at: float = 0.0
-    """The virtual second of the last save."""
     was_stolen: bool = False
     is_child: bool = False
 
@@ -160,7 +158,6 @@ class Ledger:
         kept.host = host
         kept.revision += 1
         kept.saves += 1
-        kept.written_at = self._time()
         kept.intent = checkpoint.intent
         kept.lease_until, kept.wake_at = (
             _later(now, checkpoint.lease),

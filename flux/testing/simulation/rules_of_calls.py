@@ -18,15 +18,12 @@ class RulesOfCalls:
         definitions: dict[str, WorkflowDefinition],
         *,
         leases_agree: bool,
-        times_agree: bool,
     ) -> None:
         self.world: World | None = None
         self._ledger = ledger
         self._definitions = definitions
         self._leases_agree = leases_agree
         """Whether no lease seems to be over to one process that is not to another."""
-        self._times_agree = times_agree
-        """Whether all wall clocks are right: else a back-off seems not to be over which is."""
 
     def look(self, call: Call) -> None:
         kept = self._ledger.kept.get(call.instance)
@@ -35,21 +32,16 @@ class RulesOfCalls:
         definition = self._definitions[kept.workflow]
         step = definition.step(call.step)
         if kept.host is not call.host:
-            self._look_at_zombie(call, kept, step)
+            self._look_at_zombie(call, kept)
             return
-        if _has_own_task(call, step) and kept.written_at == call.began:
-            return  # it was decided before that save: one turn of the loop lies between
         self._look_at_intent(call, kept)
         if call.kind == "undo":
             self._look_at_undo(call, kept, definition)
         else:
             self._look_at_forward(call, kept, step)
 
-    def _look_at_zombie(self, call: Call, kept: Kept, step: StepDefinition) -> None:
-        # Between its look at the lease and the first line of the handler it may have stood still;
-        # that is seen only where a handler with a timeout gets a task of its own.
-        stood_still = call.host.woke_at == call.began
-        if not self._leases_agree or kept.was_stolen or (stood_still and _has_own_task(call, step)):
+    def _look_at_zombie(self, call: Call, kept: Kept) -> None:
+        if not self._leases_agree or kept.was_stolen:
             return
         raise ViolationError(
             f"S13: {call.host} calls {call.key!r} ({call.kind}), though the instance is "
@@ -86,8 +78,7 @@ class RulesOfCalls:
         assert self.world is not None
         earlier = self.world.by_key.get(call.key, [])
         again = any(c.attempt >= call.attempt for c in earlier)
-        # By a wrong clock an attempt seems not to have begun, since its back-off is not over.
-        if again and self._times_agree and not _by_zombies(earlier, call):
+        if again and not _by_zombies(earlier, call):
             raise ViolationError(
                 f"S3: {call.host} calls {call.key!r} as attempt {call.attempt} after attempt "
                 f"{max(c.attempt for c in earlier)}"
@@ -162,10 +153,6 @@ def _key(id: str, execution: Execution) -> str:
 def _undoes(definition: WorkflowDefinition, execution: Execution) -> bool:
     step = definition.step(execution.step)
     return step.compensate is not None and not (step.kind == "map" and step.name == execution.step)
-
-
-def _has_own_task(call: Call, step: StepDefinition) -> bool:
-    return (step.compensate_timeout if call.kind == "undo" else step.timeout) is not None
 
 
 def _by_zombies(earlier: list[Call], call: Call) -> bool:

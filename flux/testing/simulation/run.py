@@ -86,7 +86,6 @@ class Run:
             self.net.ledger,
             self.definitions,
             leases_agree=self._has_server or not _jumps(fate),
-            times_agree=not _jumps(fate),
         )
         self.world = World(
             here=self.here,
