@@ -236,6 +236,9 @@ class Calls:
         kept = await caching.kept(self._services, key, started_at=started_at)
         if kept is not None:
             return kept
+        if not self._may_begin():
+            not_begun = NotBegunError()
+            return Attempted(started_at=started_at, ended=AttemptEnd.FAILED, error=not_begun)
         attempted = await self._call(step, step.handler, ctx, step.timeout)
         await caching.keep(self._services, key, attempted, ttl=cache.ttl)
         return attempted

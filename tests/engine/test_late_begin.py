@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flux import FluxTraceEvent, Workflow, WorkflowContext
+from flux import Cache, FluxTraceEvent, Workflow, WorkflowContext
 from flux.testing import ManualClock
 from flux_storages import MemoryStorage
 from opening import OpenEngine, open_engine
@@ -59,6 +59,30 @@ async def test_s13_a_lease_that_ran_out_is_seen(
     engine = await open_engine(clock=clock, lease=LEASE, poll=10 * LEASE, trace=between)
     await engine.execute(order, id="order-1")
     assert held == [(1, True)]
+
+
+async def test_s13_a_lease_that_ran_out_in_a_cache_is_seen(open_engine: OpenEngine) -> None:
+    """A step whose cache was slow to answer is called once the lease holds again (232)."""
+    clock, held = ManualClock(), list[bool]()
+
+    class Slow(MemoryStorage):
+        async def get_value(self, key: str) -> bytes | None:
+            if not held:
+                held.append(True)
+                clock.advance(LEASE + 1)
+            return await super().get_value(key)
+
+    storage = Slow()
+
+    async def act(ctx: WorkflowContext) -> None:
+        found = await storage.load(ctx.id, history=False)
+        until = None if found is None else found[0].lease_until
+        held.append(until is not None and until > clock.now())
+
+    order = Workflow("order").step("act", act, pure=True, cache=Cache())
+    engine = await open_engine(storage, clock=clock, lease=LEASE, poll=10 * LEASE)
+    await engine.execute(order)
+    assert held == [True, True]
 
 
 async def test_s09_a_handler_is_cancelled_before_it_begins(open_engine: OpenEngine) -> None:

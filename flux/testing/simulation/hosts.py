@@ -47,6 +47,8 @@ class Host:
         self.process = Process(name)
         self.died: asyncio.Future[None] = loop.create_future()
         self.is_closing = False
+        self.stalls = 0
+        """How often it has stood still."""
         self._loop = loop
 
     def __repr__(self) -> str:
@@ -77,6 +79,7 @@ class Host:
         if self.process.is_stalled or self.process.is_dead:
             return
         self.process.is_stalled = True
+        self.stalls += 1
         outside = copy_context()
         outside.run(RUNS_IN.set, None)
         self._loop.call_later(seconds, self._go_on, context=outside)

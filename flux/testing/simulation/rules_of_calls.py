@@ -1,12 +1,19 @@
 """What must be true when a handler is called. The numbers are those of docs/semantics.md."""
 
+from datetime import datetime, timedelta
+
+from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition, step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.events import AttemptEnd
 from flux.state.execution import Execution
 from flux.state.status import Direction, Outcome, StepStatus, WorkflowStatus
 from flux.testing.simulation.calls import Call, World, said_not_done
+from flux.testing.simulation.hosts import Host
 from flux.testing.simulation.ledger import Kept, Ledger, ViolationError
+
+_MOMENT = 0.001
+"""Seconds that do not count."""
 
 
 class RulesOfCalls:
@@ -18,12 +25,18 @@ class RulesOfCalls:
         definitions: dict[str, WorkflowDefinition],
         *,
         leases_agree: bool,
+        times_agree: bool,
+        slack: float,
     ) -> None:
         self.world: World | None = None
         self._ledger = ledger
         self._definitions = definitions
         self._leases_agree = leases_agree
         """Whether no lease seems to be over to one process that is not to another."""
+        self._times_agree = times_agree
+        """Whether all wall clocks are right."""
+        self._slack = timedelta(seconds=slack)
+        """So much may an engine be wrong about the storage's time."""
 
     def look(self, call: Call) -> None:
         kept = self._ledger.kept.get(call.instance)
@@ -35,10 +48,62 @@ class RulesOfCalls:
             self._look_at_zombie(call, kept)
             return
         self._look_at_intent(call, kept)
+        self._look_at_limits(kept, definition)
         if call.kind == "undo":
             self._look_at_undo(call, kept, definition)
         else:
             self._look_at_forward(call, kept, step)
+
+    def look_at_end(self, call: Call) -> None:
+        """Look at a call when it has ended."""
+        step = self._definitions[self._ledger.kept[call.instance].workflow].step(call.step)
+        limit = step.compensate_timeout if call.kind == "undo" else step.timeout
+        if limit is None or call.ended_at is None or call.host.stalls != call.stalls:
+            return
+        if call.ended_at - call.began > limit + _MOMENT:
+            raise ViolationError(
+                f"S9: {call.key!r} ({call.kind}) ended after {call.ended_at - call.began} seconds, "
+                f"of which it had {limit}"
+            )
+
+    def look_at_question(self, instance: str, step: str, host: Host) -> None:
+        """Look at a predicate, a branch's choice or a map's list when it is asked."""
+        kept = self._ledger.kept[instance]
+        if kept.host is not host or kept.status.is_rest:
+            return  # a person's word may let it be asked again, and is not saved yet
+        execution = kept.current(step)
+        known = execution is not None and (execution.asked or execution.attempts > 0)
+        if known or step in kept.intent:
+            raise ViolationError(
+                f"S6: {host} asks {step!r} of {instance!r} again, whose answer was saved"
+            )
+
+    def _look_at_limits(self, kept: Kept, definition: WorkflowDefinition) -> None:
+        kept.is_at_work = True
+        places = [one.concurrency for one in definition.limits if one.concurrency is not None]
+        if not places:
+            return
+        at_work = [
+            k.id for k in self._ledger.kept.values() if k.is_at_work and k.workflow == kept.workflow
+        ]
+        if len(at_work) > min(places):
+            raise ViolationError(f"limits: {at_work} are at work, and there is room for {places}")
+
+    def _look_at_attempt(
+        self, call: Call, retries: Retry | None, failures: int, retry_at: datetime | None
+    ) -> None:
+        most = 0 if retries is None else retries.retries
+        if failures > most:
+            raise ViolationError(
+                f"S8: {call.host} calls {call.key!r} ({call.kind}) after {failures} failures, and "
+                f"may retry {most} times"
+            )
+        now = call.host.clock.now()
+        if self._times_agree and retry_at is not None and retry_at > now + self._slack:
+            raise ViolationError(
+                f"S8: {call.host} calls {call.key!r} ({call.kind}) at {now}, and may retry it at "
+                f"{retry_at}"
+            )
 
     def _look_at_zombie(self, call: Call, kept: Kept) -> None:
         if not self._leases_agree or kept.was_stolen:
@@ -76,6 +141,8 @@ class RulesOfCalls:
         self, call: Call, kept: Kept, step: StepDefinition, execution: Execution | None
     ) -> None:
         assert self.world is not None
+        if execution is not None:
+            self._look_at_attempt(call, step.retries, execution.failures, execution.retry_at)
         earlier = self.world.by_key.get(call.key, [])
         again = any(c.attempt >= call.attempt for c in earlier)
         if again and not _by_zombies(earlier, call):
@@ -120,6 +187,10 @@ class RulesOfCalls:
         this = next((e for e in owed if _key(kept.id, e) == key), None)
         if this is None:
             raise ViolationError(f"S11: {key!r} is undone, which is not owed")
+        undone = this.compensation
+        if undone is not None:
+            retries = definition.step(this.step).compensate_retries
+            self._look_at_attempt(call, retries, undone.failures, undone.retry_at)
         for other in owed:
             if other is not this and self._comes_before(kept, other, this):
                 raise ViolationError(
