@@ -134,6 +134,8 @@ class Client:
             self._chance.choice(steps),
         )
         self._was_restarted = True
+        if self.exists:
+            self._kept().was_restarted = True
         await self._until_answered("run again", verb, limit=30.0)
 
     # Afterwards

@@ -59,6 +59,8 @@ class Kept:
     is_at_work: bool = False
     """Whether one of its handlers was called since it was started, or became live again."""
     unique_key: str | None = None
+    was_restarted: bool = False
+    """Whether somebody has asked for a part of it to run again."""
     was_stolen: bool = False
     is_child: bool = False
 

@@ -69,8 +69,8 @@ class RulesOfCalls:
     def look_at_question(self, instance: str, step: str, host: Host) -> None:
         """Look at a predicate, a branch's choice or a map's list when it is asked."""
         kept = self._ledger.kept[instance]
-        if kept.host is not host or kept.status.is_rest:
-            return  # a person's word may let it be asked again, and is not saved yet
+        if kept.host is not host or (kept.was_restarted and kept.status.is_rest):
+            return  # a person's word lets it be asked again, and is not saved yet
         execution = kept.current(step)
         known = execution is not None and (execution.asked or execution.attempts > 0)
         if known or step in kept.intent:
