@@ -32,6 +32,10 @@ from flux.state.strict_json import json_text
 Function = Callable[[Any], Any]
 
 
+class NotBegunError(Exception):
+    """The handler was not called: what was looked at before its call does not hold any more."""
+
+
 @frozen(kw_only=True)
 class Attempted:
     """How a call went: with `value` and `changes`, or with `ended` and `error`.
@@ -75,12 +79,14 @@ class Attempts:
         function: Function,
         ctx: WorkflowContext,
         timeout: float | None,
+        may_begin: Callable[[], bool],
         task: asyncio.Task[Any] | None = None,
     ) -> Attempted:
         """Call a handler, verifier or compensator; nothing that it raises gets out.
 
-        A cancellation, whoever asked for it, is how the attempt ended. `task` is the one that this
-        runs in, where the caller knows it.
+        A cancellation, whoever asked for it, is how the attempt ended. What does not begin at once
+        asks `may_begin` when it does; its error is a `NotBegunError` if it may not. `task` is the
+        one that this runs in, where the caller knows it.
         """
         started_at = self._clock.now()
         begin_waits()
@@ -95,7 +101,7 @@ class Attempts:
                 ctx.interruptible(task.cancel)
                 value = await function(ctx)
             else:
-                value = await self._call(function, awaited, ctx, timeout)
+                value = await self._call(function, awaited, ctx, timeout, may_begin)
         except asyncio.CancelledError:
             told = ctx.cancelled()
             ctx.cancel()
@@ -154,11 +160,16 @@ class Attempts:
         return answer
 
     async def _call(
-        self, function: Function, awaited: bool, ctx: WorkflowContext, timeout: float | None
+        self,
+        function: Function,
+        awaited: bool,
+        ctx: WorkflowContext,
+        timeout: float | None,
+        may_begin: Callable[[], bool],
     ) -> Any:
         what = f"step {ctx.step!r}"
         if awaited:
-            return await self._within(function(ctx), ctx, what, timeout)
+            return await self._within(_begun(function, ctx, may_begin), ctx, what, timeout)
         value = await self._in_thread(function, ctx, what, timeout)
         # A wait has an `__await__` only to say that it is not awaited.
         if inspect.isawaitable(value) and not isinstance(value, Wait):
@@ -248,6 +259,13 @@ def _task_at_work() -> asyncio.Task[Any] | None:
         return asyncio.current_task()
     except RuntimeError:  # no loop runs
         return None
+
+
+async def _begun(function: Function, ctx: WorkflowContext, may_begin: Callable[[], bool]) -> Any:
+    # In a task of its own it begins a turn of the loop later than it was decided.
+    if not may_begin():
+        raise NotBegunError
+    return await function(ctx)
 
 
 async def _held(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:

@@ -117,7 +117,8 @@ class Beside:
             if called_off.is_set() or self._journal.is_stale or self._lookout.is_turning:
                 return None  # the driver reads the inbox, and begins it again if it still may
             if pause <= 0 and await self._journal.ensure_lease():
-                return await self._calls.make(action)
+                called = await self._calls.make(action)
+                return called if called.has_begun else None
 
     def _has_stalled(self, name: str, called: Called) -> bool:
         """Whether the handler was waiting for this very engine, which stops."""

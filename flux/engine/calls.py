@@ -11,7 +11,7 @@ from flux.definition.nodes import Cache
 from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition, step_of
 from flux.engine import caching, outcome, plan
-from flux.engine.attempt import Attempted, goes_through
+from flux.engine.attempt import Attempted, NotBegunError, goes_through
 from flux.engine.children import Children
 from flux.engine.context import CompensationContext, WorkflowContext
 from flux.engine.items import ItemList
@@ -32,6 +32,11 @@ class Called(NamedTuple):
     ctx: WorkflowContext
     attempted: Attempted
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it was made; else it is to be decided anew."""
+        return not isinstance(self.attempted.error, NotBegunError)
+
 
 class Calls:
     """Makes the contexts, calls, and says what happened."""
@@ -43,6 +48,7 @@ class Calls:
         instance: Instance,
         *,
         watcher: Watcher,
+        may_begin: Callable[[], bool],
         tell: Callable[[Event], None] | None,
         children: Children,
     ) -> None:
@@ -54,6 +60,7 @@ class Calls:
         self._sees_all = decided.definition.is_sequence
         self._instance = instance
         self._watcher = watcher
+        self._may_begin = may_begin
         self._tell = tell
         self._children = children
         self._lists: dict[tuple[str, int], ItemList] = {}
@@ -210,7 +217,8 @@ class Calls:
         limit = timeout or self._services.config.default_timeout
         if step.child is not None:
             limit = None  # it has the limits of its own steps
-        return self._services.attempts.run(step, function, ctx, limit, self.task)
+        attempts = self._services.attempts
+        return attempts.run(step, function, ctx, limit, self._may_begin, self.task)
 
     async def _call_unless_kept(
         self, step: StepDefinition, cache: Cache, ctx: WorkflowContext
@@ -231,6 +239,9 @@ class Calls:
         kept = await caching.kept(self._services, key, started_at=started_at)
         if kept is not None:
             return kept
+        if not self._may_begin():
+            not_begun = NotBegunError()
+            return Attempted(started_at=started_at, ended=AttemptEnd.FAILED, error=not_begun)
         attempted = await self._call(step, step.handler, ctx, step.timeout)
         await caching.keep(self._services, key, attempted, ttl=cache.ttl)
         return attempted

@@ -163,6 +163,7 @@ class Drivers:
             max_recoveries=self._services.config.max_recoveries,
             at=at,
             called_off=cancelled or is_late(loaded.instance, at),
+            was_ours=loaded.was_ours,
         )
 
     async def wait_for_change(self, seconds: float) -> None:
@@ -235,7 +236,8 @@ class Drivers:
             if record is None:
                 return Claim(stands=False)
             held = leases.hold(id, owner, asked_at)
-        return Claim(stands=True, driver=await self._drive(record, held, happened, back=back))
+        driver = await self._drive(record, held, happened, back=back, was_ours=unused is not None)
+        return Claim(stands=True, driver=driver)
 
     def _claimed(self, claim: asyncio.Task[Claim]) -> None:
         self._claims.discard(claim)
@@ -266,12 +268,13 @@ class Drivers:
         *,
         is_due: bool = False,
         back: bool = False,
+        was_ours: bool = False,
     ) -> Driver | None:
         try:
             stored = await self._services.storage.load(record.id)
             if stored is None:
                 raise InstanceNotFoundError(record.id)
-            loaded = Loaded(stored_instance(record, stored[1]), record)
+            loaded = Loaded(stored_instance(record, stored[1]), record, was_ours)
             is_asked_for = self._is_asked_for(loaded)
             await self._read_inbox(loaded)
             definition, unfit = self._fitting(loaded, back=back)

@@ -155,6 +155,11 @@ class Journal:
             return False
         return self._monotonic() < held.sure_until
 
+    @property
+    def has_lease(self) -> bool:
+        """Whether the instance is ours right now, without asking."""
+        return self._held is not None and self._services.leases.is_sure(self._held)
+
     async def ensure_lease(self) -> bool:
         """Make sure that the instance is still ours; whether that needed no asking.
 

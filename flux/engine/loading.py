@@ -24,10 +24,14 @@ from flux.storage import Entry, Record, WorkflowStorage
 
 @frozen
 class Loaded:
-    """A stored instance and the record that it was read from."""
+    """A stored instance and the record that it was read from.
+
+    `was_ours` says that the engine that has claimed it held its lease already, unused.
+    """
 
     instance: Instance
     record: Record
+    was_ours: bool = False
 
     @property
     def status(self) -> WorkflowStatus:

@@ -7,7 +7,7 @@ from flux.engine import plan, waiting
 from flux.engine.journal import Journal
 from flux.engine.services import Services
 from flux.engine.watching import Watcher
-from flux.state.status import Direction
+from flux.state.status import Direction, WorkflowStatus
 
 
 class StoppedError(Exception):
@@ -83,6 +83,11 @@ class Lookout:
             and self._journal.is_clear
             and not self._services.stopping.is_set()
         )
+
+    def may_still_begin(self) -> bool:
+        """Whether the last look still holds, for what begins a turn of the loop after it."""
+        undoes = self._instance.head.status is WorkflowStatus.ROLLING_BACK
+        return self._journal.has_lease and (undoes or not self.is_turning)
 
     async def is_called_off(self, action: plan.Action) -> bool:
         """Wait out the back-off, if there is one; whether something else is to be done instead.

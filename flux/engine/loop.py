@@ -107,6 +107,7 @@ class Driver:
             self._plan,
             instance,
             watcher=self.watcher,
+            may_begin=self._lookout.may_still_begin,
             tell=self._journal.before_call if self._journal.is_heard else None,
             children=children,
         )
@@ -398,6 +399,9 @@ class Driver:
         elif isinstance(action, _CALLS):
             called = await self._calls.make(action)
             attempted = called.attempted
+            if not called.has_begun:
+                self._asking.keep(action)
+                return
             if attempted.ended is not None:
                 self._refuse_if_stopped(called)
             elif called.ctx.was_interrupted:

@@ -25,11 +25,13 @@ def recovered(
     max_recoveries: int,
     at: datetime,
     called_off: bool = False,
+    was_ours: bool = False,
 ) -> list[Event]:
     """What a saved intent, whose driver is gone, says to the next driver. Pure.
 
-    `called_off` says that the instance goes no further anyway. Without an intent nothing was going
-    on: the lease was given back, and nothing has happened.
+    `called_off` says that the instance goes no further anyway, `was_ours` that its driver was one
+    of this engine, whose lease has not run out. Without an intent nothing was going on: the lease
+    was given back, and nothing has happened.
     """
     if not intent:
         return []
@@ -41,7 +43,7 @@ def recovered(
     happened: list[Event] = [events.InstanceRecovered(at=at)]
     back = instance.head.direction is Direction.BACK
     if instance.head.status is WorkflowStatus.ROLLING_BACK:
-        happened += _interrupted_compensation(definition, instance, at, retry_at)
+        happened += _interrupted_compensation(definition, instance, at, retry_at, was_ours)
     else:
         # Beside a step that failed for good others may still have run: they go no further.
         for name in intent:
@@ -52,6 +54,7 @@ def recovered(
                 at=at,
                 retry_at=retry_at,
                 called_off=called_off or back,
+                was_ours=was_ours,
             )
     if parks:
         steps = " and ".join(map(repr, intent))
@@ -74,10 +77,13 @@ def _interrupted(
     at: datetime,
     retry_at: datetime | None,
     called_off: bool,
+    was_ours: bool,
 ) -> list[Event]:
     execution = instance.current.get(name)
     step = definition.step(name) if name in definition else None
-    if execution is not None and (execution.verifying or _waits_still(step, execution, at)):
+    if execution is not None and (
+        execution.verifying or (was_ours and _waits_still(step, execution, at))
+    ):
         return []
     return [
         after_interruption(name, step, execution, at=at, retry_at=retry_at, called_off=called_off)
@@ -85,20 +91,23 @@ def _interrupted(
 
 
 def _waits_still(step: StepDefinition | None, execution: Execution, at: datetime) -> bool:
-    # The intent of an at-most-once step is saved when its back-off is over, whatever the time is by
-    # the clock of this host.
+    # The intent of an at-most-once step is saved when its back-off is over.
     return not (step is not None and step.at_most_once) and _in_back_off(execution.retry_at, at)
 
 
 def _interrupted_compensation(
-    definition: WorkflowDefinition, instance: Instance, at: datetime, retry_at: datetime | None
+    definition: WorkflowDefinition,
+    instance: Instance,
+    at: datetime,
+    retry_at: datetime | None,
+    was_ours: bool,
 ) -> list[Event]:
     execution = _undoing(definition, instance)
     if execution is None:
         return []
     undone = execution.compensation
     step = compensator_of(definition, execution)
-    if step is None or (undone is not None and _in_back_off(undone.retry_at, at)):
+    if step is None or (was_ours and undone is not None and _in_back_off(undone.retry_at, at)):
         return []
     return [after_interrupted_compensation(step, execution, at=at, retry_at=retry_at)]
 
@@ -109,6 +118,8 @@ def _undoing(definition: WorkflowDefinition, instance: Instance) -> Execution | 
 
 
 def _in_back_off(retry_at: datetime | None, at: datetime) -> bool:
+    # A back-off whose intent is saved is never longer than the lease. Where that has run out the
+    # attempt had begun, whatever the time is by this host's clock.
     return retry_at is not None and retry_at > at
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from attrs import evolve
 
-from flux import Checkpoint, Lease, Record, Signal, SignalReceipt
+from flux import Checkpoint, Entry, Lease, Record, Signal, SignalReceipt
 from flux.testing import SimulationError, random_scenario, simulate
 from flux_storages import MemoryStorage
 
@@ -81,14 +81,62 @@ class EndsUnseen(MemoryStorage):
         return await super().save(evolve(checkpoint, seen=seen))
 
 
+class ForgetsUnseen(MemoryStorage):
+    """An instance that goes to its rest is not due for a signal that its driver has not seen."""
+
+    async def save(self, checkpoint: Checkpoint) -> int:
+        known = self._instances[checkpoint.id]
+        seen = len(known.inbox) if checkpoint.ended_at is None else checkpoint.seen
+        return await super().save(evolve(checkpoint, seen=seen))
+
+
+class KnowsNoIds(MemoryStorage):
+    """A signal that was sent again is a second one."""
+
+    async def send_signal(
+        self, id: str, signal: Signal, *, refused: Sequence[str] = ()
+    ) -> SignalReceipt | None:
+        if id in self._instances:
+            self._instances[id].numbers.clear()
+        return await super().send_signal(id, signal, refused=refused)
+
+
+class RefusesNothing(MemoryStorage):
+    """Takes signals in for those that take none any more."""
+
+    async def send_signal(
+        self, id: str, signal: Signal, *, refused: Sequence[str] = ()
+    ) -> SignalReceipt | None:
+        return await super().send_signal(id, signal)
+
+
+class LosesKeys(MemoryStorage):
+    """Lets several instances with one unique key live."""
+
+    async def create(
+        self,
+        record: Record,
+        *,
+        entries: Sequence[Entry] = (),
+        lease: float | None = None,
+        wake: float | None = None,
+    ) -> bool:
+        self._holders.clear()
+        return await super().create(record, entries=entries, lease=lease, wake=wake)
+
+
 BROKEN = {
     IgnoresLeases: "S23: E. was given",
     SavesWhateverCame: "S23: E. saved",
-    ForgetsEntries: "S3: .* forgot|S3: .* whose result was saved",
+    ForgetsEntries: "S3: ",
     LosesWakeUps: "S18: |S2[46]: ",
     ConsumesNothing: "S18: ",
     KeepsReleased: "S2[34]: ",
     EndsUnseen: "S24: |S26: ",
+    ForgetsUnseen: "S24: ",
+    KnowsNoIds: "S19: ",
+    RefusesNothing: "S21: ",
+    LosesKeys: "S22: ",
 }
 
 

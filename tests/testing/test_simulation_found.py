@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from flux import Workflow, WorkflowContext, not_done
+from flux import Retry, Workflow, WorkflowContext, not_done
 from flux.testing import ManualClock
 from flux_storages import MemoryStorage
 from opening import OpenEngine, open_engine
-from sagas import passing
+from sagas import passing, step_of, until
 from saves import DiedError, Saves
 
 __all__ = ["open_engine"]
@@ -67,3 +67,36 @@ async def test_an_attempt_by_a_fast_clock_has_begun(
     for _ in range(10):
         await passing(clock, LEASE / 3)
     assert did[3:] == ["verify", "act 3"]
+
+
+async def test_an_attempt_that_died_by_another_clock_has_begun(
+    storage: MemoryStorage, clock: ManualClock, open_engine: OpenEngine
+) -> None:
+    """A clock that is set back, and another host's, hide that a back-off was over (1144, 5721)."""
+    did: list[int] = []
+
+    async def act(ctx: WorkflowContext) -> None:
+        did.append(ctx.attempt)
+        if len(did) == 1:
+            raise RuntimeError("declined")
+        if len(did) == 2:
+            saves.die()
+            await asyncio.sleep(60)
+
+    fast, saves = ManualClock(START + timedelta(seconds=3 * LEASE)), Saves(storage)
+    order = Workflow("order").step("act", act, retries=Retry(1, initial=LEASE / 2, jitter=False))
+    first = await open_engine(saves, workflows=[order], clock=fast, lease=LEASE)
+    await first.start(order, id="order-1")
+    await until(lambda: len(saves.made) == 2)
+    await passing(fast, LEASE / 2)
+    assert did == [1, 2]
+    clock.advance(LEASE + 1)
+    second = await open_engine(workflows=[order], clock=clock, lease=LEASE)
+    resuming = asyncio.create_task(second.resume("order-1"))
+    await until(lambda: len(did) > 2)
+    assert did == [1, 2, 3]
+    state = (await resuming).state
+    assert [attempt.ended for attempt in step_of(state, "act").attempts] == [
+        "failed",
+        "interrupted",
+    ]

@@ -38,6 +38,9 @@ class Call:
     """In the order of beginning."""
     was_late: bool = False
     """Whether its process had lost the instance when it began."""
+    ended_at: float | None = None
+    stalls: int = 0
+    """How often its process had stood still when it began."""
     ended: str | None = None
     """"returned", "waits", "raised", "cancelled"; None while it runs, and for ever if it died."""
     value: Any = None
@@ -50,6 +53,9 @@ class World:
     here: Callable[[], Host]
     now: Callable[[], float]
     begins: Callable[[Call], None]
+    ends: Callable[[Call], None]
+    asks: Callable[[str, str, Host], None]
+    """Told of the instance, the step and the process when a function without effects is asked."""
     faults: Faults
     chance: Random
     trace: Trace
@@ -70,6 +76,7 @@ class World:
         )
 
     def _watched_step(self, step: StepDefinition) -> StepDefinition:
+        step = self._watched_questions(step)
         if step.kind not in ("step", "map"):
             return step
         return evolve(
@@ -78,6 +85,25 @@ class World:
             verify=None if step.verify is None else self._watched(step.verify, "verify"),
             compensate=None if step.compensate is None else self._watched(step.compensate, "undo"),
         )
+
+    def _watched_questions(self, step: StepDefinition) -> StepDefinition:
+        if step.when is not None:
+            step = evolve(step, when=self._watched_question(step.when))
+        if step.branch is not None:
+            step = evolve(
+                step, branch=evolve(step.branch, on=self._watched_question(step.branch.on))
+            )
+        if step.each is not None:
+            step = evolve(step, each=evolve(step.each, over=self._watched_question(step.each.over)))
+        return step
+
+    def _watched_question(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def asked(ctx: Any) -> Any:
+            self.trace.note(self.here().name, "asks", ctx.id, ctx.step)
+            self.asks(ctx.id, ctx.step, self.here())
+            return function(ctx)
+
+        return asked
 
     def _watched(self, function: Callable[[Any], Any], kind: str) -> Callable[[Any], Any]:
         async def watched(ctx: Any) -> Any:
@@ -120,6 +146,7 @@ class World:
             attempt=ctx.attempt,
             began=self.now(),
             number=len(self.calls),
+            stalls=self.here().stalls,
         )
         self.trace.note(call.host.name, f"{kind} begins", call.key, f"attempt {call.attempt}")
         self.begins(call)
@@ -129,7 +156,8 @@ class World:
         return call
 
     def _end(self, call: Call, ended: str, value: Any = None) -> None:
-        call.ended, call.value = ended, value
+        call.ended, call.value, call.ended_at = ended, value, self.now()
+        self.ends(call)
         shown = type(value).__name__ if isinstance(value, BaseException) else ""
         self.trace.note(call.host.name, f"{call.kind} {ended}", call.key, shown)
 

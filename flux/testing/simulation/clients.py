@@ -7,8 +7,13 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flux.engine.engine import FluxEngine
-from flux.errors import EngineClosedError, FluxError, InstanceNotFoundError, StorageError
-from flux.state.status import StepStatus, WorkflowStatus
+from flux.errors import (
+    EngineClosedError,
+    FluxError,
+    InstanceNotFoundError,
+    StorageError,
+)
+from flux.state.status import CompensationStatus, StepStatus, WorkflowStatus
 from flux.state.workflow_state import WorkflowState
 from flux.testing.simulation.hosts import START, GoneError
 from flux.testing.simulation.ledger import Kept
@@ -32,6 +37,7 @@ class Client:
         self._was_cancelled = False
         self._was_restarted = False
         self._was_paused = False
+        self._started = asyncio.Event()
         self._run = run
         self._chance = chance
 
@@ -40,16 +46,17 @@ class Client:
         """Whether a cancel was acknowledged, and nobody let the instance run again."""
         return self._was_cancelled and not self._was_restarted
 
+    @property
+    def exists(self) -> bool:
+        """Whether it was started: another with the same correlation may have come first."""
+        return self.id in self._run.net.ledger.kept
+
     async def act(self) -> None:
         """Start the instance, and do all that is to be done within the horizon."""
         await asyncio.sleep(self._moment(0.2))
-        scenario = self._run.scenario
-        await self._until_answered(
-            "start",
-            lambda engine: engine.start(self._run.workflow, scenario.input, id=self.id),
-        )
         acts: list[Awaitable[None]] = [
-            self._send(name, payload) for name, payload in scenario.signals.items()
+            self._start(),
+            *(self._send(name, payload) for name, payload in self._run.scenario.signals.items()),
         ]
         if self._chance.random() < self._run.faults.cancels:
             acts.append(self._cancel())
@@ -61,6 +68,8 @@ class Client:
 
     async def see_to_the_end(self) -> None:
         """Help the instance on wherever it rests, until it has ended."""
+        if not self.exists:
+            return
         for round in range(_ROUNDS):
             kept = await self._rested()
             if kept is None or all(one.status.is_ended for one in self._family()):
@@ -73,16 +82,31 @@ class Client:
 
     # Within the horizon
 
+    async def _start(self) -> None:
+        """Start it; what else is done to it may come before the answer to this."""
+        run = self._run
+        await self._until_answered(
+            "start", lambda engine: engine.start(run.workflow, run.scenario.input, id=self.id)
+        )
+        self._started.set()
+
     async def _send(self, name: str, payload: Any) -> None:
         await self._some_time()
-        signal_id = f"{self.id}:{name}"
+        send = methodcaller(
+            "signal", self.id, name, payload, signal_id=f"{self.id}:{name}", wait=False
+        )
         for _ in range(1 + (self._chance.random() < 0.2)):  # some tell it twice
-            await self._until_answered(
-                f"signal {name}",
-                lambda engine: engine.signal(
-                    self.id, name, payload, signal_id=signal_id, wait=False
-                ),
-            )
+            was_told = await self._is_done(f"signal {name}", send)
+        if was_told and self._chance.random() < 0.1:
+            await self._send_another(name)
+
+    async def _send_another(self, name: str) -> None:
+        """Send another payload under an id that the instance knows."""
+        send = methodcaller(
+            "signal", self.id, name, "another", signal_id=f"{self.id}:{name}", wait=False
+        )
+        if await self._is_done(f"signal {name}", send):
+            self._run.violated(f"S19: two signals {name!r} to {self.id!r} have one id")
 
     async def _cancel(self) -> None:
         await self._some_time()
@@ -93,6 +117,7 @@ class Client:
         self._was_cancelled = self._was_cancelled or state is not None
 
     async def _pause(self) -> None:
+        await self._started.wait()
         await self._some_time()
         self._was_paused = True
         await self._until_answered("pause", lambda engine: engine.pause(self.id))
@@ -100,6 +125,7 @@ class Client:
         await self._until_answered("resume", lambda engine: engine.resume(self.id), limit=30.0)
 
     async def _restart(self) -> None:
+        await self._started.wait()
         await self._some_time()
         steps = [step.name for step in self._run.workflow.steps]
         verb = methodcaller(
@@ -108,6 +134,8 @@ class Client:
             self._chance.choice(steps),
         )
         self._was_restarted = True
+        if self.exists:
+            self._kept().was_restarted = True
         await self._until_answered("run again", verb, limit=30.0)
 
     # Afterwards
@@ -142,8 +170,11 @@ class Client:
                 resume = methodcaller("resume", one.id)
                 await self._until_answered("resume", resume, limit=1.0)
             elif one.status is _S.ROLLBACK_FAILED:
-                retry = methodcaller("retry_rollback", one.id)
-                await self._until_answered("retry_rollback", retry, limit=1.0)
+                settle = methodcaller("retry_rollback", one.id)
+                if self._chance.random() < 0.2:
+                    step = _not_undone(one)
+                    settle = methodcaller("skip_compensation", one.id, step, reason="by hand")
+                await self._until_answered("settle the rollback", settle, limit=1.0)
 
     async def _send_what_it_waits_for(self, kept: Kept, round: int) -> None:
         for execution in list(kept.executions.values()):
@@ -175,20 +206,21 @@ class Client:
             if host is None:
                 continue
             run.trace.note("client", what, self.id, f"at {host}")
+            had_started = self._started.is_set()
             try:
                 async with asyncio.timeout(limit):
                     answer = await run.ask(host, verb)
-            except (GoneError, EngineClosedError):
+            except (GoneError, EngineClosedError, StorageError) as error:
+                run.trace.note("client", f"{what} failed", type(error).__name__)
                 await asyncio.sleep(self._chance.uniform(0.1, 2.0))
             except TimeoutError as error:
                 if not isinstance(error, FluxError):
                     return None
                 await asyncio.sleep(self._chance.uniform(0.1, 2.0))
             except InstanceNotFoundError as error:
-                run.violated(f"S1: {what}: {error}")
-                return None
-            except StorageError as error:
-                run.trace.note("client", f"{what} failed", type(error).__name__)
+                if had_started:
+                    self._miss(f"S1: {what}: {error}")
+                    return None
                 await asyncio.sleep(self._chance.uniform(0.1, 2.0))
             except FluxError as error:
                 run.trace.note("client", f"{what} refused", type(error).__name__)
@@ -196,6 +228,20 @@ class Client:
             else:
                 run.trace.note("client", f"{what} done", self.id)
                 return answer
+
+    def _miss(self, why: str) -> None:
+        """What was started is not there; one that was refused never will be."""
+        if self.exists:
+            self._run.violated(why)
+
+    async def _is_done(self, what: str, verb: Callable[[FluxEngine], Awaitable[Any]]) -> bool:
+        """Whether some engine did it, and did not refuse it."""
+
+        async def done(engine: FluxEngine) -> bool:
+            await verb(engine)
+            return True
+
+        return await self._until_answered(what, done) is not None
 
     def _kept(self) -> Kept:
         return self._run.net.ledger.kept[self.id]
@@ -229,3 +275,12 @@ class Client:
 
 def _was_tried(kept: Kept) -> bool:
     return (kept.head.reason or "").startswith("recovered 10 times")
+
+
+def _not_undone(kept: Kept) -> str:
+    """The step whose compensator has failed for good."""
+    for execution in kept.executions.values():
+        undone = execution.compensation
+        if undone is not None and undone.status is CompensationStatus.FAILED:
+            return execution.step
+    return ""

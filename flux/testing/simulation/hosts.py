@@ -46,9 +46,9 @@ class Host:
         self.clock = clock
         self.process = Process(name)
         self.died: asyncio.Future[None] = loop.create_future()
-        self.woke_at = -1.0
-        """When it last went on after it had stood still."""
         self.is_closing = False
+        self.stalls = 0
+        """How often it has stood still."""
         self._loop = loop
 
     def __repr__(self) -> str:
@@ -79,10 +79,10 @@ class Host:
         if self.process.is_stalled or self.process.is_dead:
             return
         self.process.is_stalled = True
+        self.stalls += 1
         outside = copy_context()
         outside.run(RUNS_IN.set, None)
         self._loop.call_later(seconds, self._go_on, context=outside)
 
     def _go_on(self) -> None:
-        self.woke_at = self._loop.time()
         self._loop.thaw(self.process)

@@ -18,6 +18,16 @@ from flux.state.status import CompensationStatus, Direction, Outcome, StepStatus
 from flux.storage import Checkpoint, Entry, Lease, Record, Signal
 from flux.testing.simulation.hosts import Host
 
+_REFUSES = (
+    WorkflowStatus.COMPLETED,
+    WorkflowStatus.FAILED,
+    WorkflowStatus.ROLLED_BACK,
+    WorkflowStatus.CANCELLED,
+    WorkflowStatus.ROLLING_BACK,
+    WorkflowStatus.ROLLBACK_FAILED,
+)
+"""Statuses in which an instance takes in no signal of a user's."""
+
 _RECOVERY = 120.0
 """So many seconds after the last incident its consequences are over."""
 
@@ -46,8 +56,11 @@ class Kept:
     inbox: list[Signal] = Factory(list)
     consumed: dict[int, str] = Factory(dict)
     saves: int = 1
-    written_at: float = 0.0
-    """The virtual second of the last save."""
+    is_at_work: bool = False
+    """Whether one of its handlers was called since it was started, or became live again."""
+    unique_key: str | None = None
+    was_restarted: bool = False
+    """Whether somebody has asked for a part of it to run again."""
     was_stolen: bool = False
     is_child: bool = False
 
@@ -128,8 +141,10 @@ class Ledger:
             intent=record.intent,
             lease_until=_later(now, lease),
             wake_at=_later(now, wake),
+            unique_key=record.unique_key,
             is_child=b'"parent"' in record.fixed,
         )
+        self._look_for_twins(self.kept[record.id])
         self._take_in(self.kept[record.id], entries, was=None)
 
     def saved(self, host: Host, checkpoint: Checkpoint, *, now: datetime) -> bool:
@@ -160,12 +175,15 @@ class Ledger:
         kept.host = host
         kept.revision += 1
         kept.saves += 1
-        kept.written_at = self._time()
         kept.intent = checkpoint.intent
         kept.lease_until, kept.wake_at = (
             _later(now, checkpoint.lease),
             _later(now, checkpoint.wake),
         )
+        if kept.status.is_ended:
+            kept.is_at_work = False
+        elif was.status.is_ended:
+            self._look_for_twins(kept)
         self._consume(kept, checkpoint.consumed)
         self._take_in(kept, checkpoint.entries, was=was)
         if checkpoint.lease is None:
@@ -213,9 +231,25 @@ class Ledger:
     def received(self, id: str, signal: Signal, number: int, *, now: datetime) -> None:
         kept = self.kept[id]
         if number == len(kept.inbox) + 1:
+            is_known = signal.signal_id in [known.signal_id for known in kept.inbox]
+            _check(
+                signal.signal_id is None or not is_known,
+                f"S19: {id!r} has taken in two signals with the id {signal.signal_id!r}",
+            )
+            _check(
+                kept.status not in _REFUSES or signal.name.startswith("flux:"),
+                f"S21: {id!r} has taken in the signal {signal.name!r}, though it is {kept.status}",
+            )
             kept.inbox.append(signal)
             if kept.lease_until is None:
                 _wake_if_signalled(kept, number - 1, now)
+
+    def _look_for_twins(self, kept: Kept) -> None:
+        for other in self.kept.values() if kept.unique_key is not None else ():
+            _check(
+                other is kept or other.status.is_ended or other.unique_key != kept.unique_key,
+                f"S22: {kept.id!r} and {other.id!r} live, with the same correlation",
+            )
 
     def _is_well(self, kept: Kept) -> bool:
         """Whether the driver of an instance has had no reason to let its lease run out."""

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import Factory, define
 
 from flux.definition.builder import Workflow
+from flux.definition.nodes import Cache
 from flux.definition.policy import Retry
 from flux.definition.wait import sleep, wait
 from flux.engine.outcome import done, not_done
@@ -17,16 +18,22 @@ from flux.testing.simulation.scenario import Scenario
 
 _DURATIONS = (0.0, 0.0, 0.1, 1.0, 5.0, 40.0)
 _FAILS = (0.0, 0.0, 0.0, 0.3, 1.0)
+_ODD = (float("nan"), {"deep": [2**64]}, {1: "one"}, [float("inf")])
+"""What cannot be kept as JSON."""
 
 
 def random_scenario(chance: Random) -> Scenario:
     """A sequence or a graph with steps of all kinds, up to three instances, and their signals."""
     made = _Making(chance)
     workflow = made.workflow("main", is_graph=chance.random() < 0.6, depth=0)
+    instances = chance.choice((1, 1, 2, 3))
+    if instances > 1 and chance.random() < 0.3:
+        rate = chance.choice((None, None, "1/m"))
+        workflow.limit(concurrency=chance.choice((1, 1, 2)), rate=rate)
     return Scenario(
         workflow,
         {"n": chance.randint(0, 4)},
-        instances=chance.choice((1, 1, 2, 3)),
+        instances=instances,
         signals={name: {"of": name} for name in made.signals},
         check=made.check,
         horizon=chance.choice((10.0, 60.0, 120.0)),
@@ -46,27 +53,48 @@ class _Making:
     def workflow(self, name: str, *, is_graph: bool, depth: int) -> Workflow:
         chance = self.chance
         deadline = chance.choice((20.0, 90.0)) if chance.random() < 0.1 else None
-        workflow = Workflow(name, deadline=deadline, fail_fast=chance.random() < 0.2)
+        # All instances have one input: where it is what they are found by, one lives at a time.
+        keys = ("n",) if depth == 0 and chance.random() < 0.1 else ()
+        workflow = Workflow(
+            name, deadline=deadline, fail_fast=chance.random() < 0.2, correlate_by=keys
+        )
         for _ in range(chance.randint(1, 4 if is_graph else 6)):
             kinds = self._graph_kinds(depth) if is_graph else self._kinds()
             chance.choice(kinds)(workflow)
         return workflow
 
     def check(self, states: Any) -> None:
-        """Every handler writes its output to the data, under its own name."""
+        """Every handler writes its output to the data, and that its attempt has begun."""
         for state in states:
             if state.status is WorkflowStatus.COMPLETED:
                 self._check_data(state)
 
     def _check_data(self, state: WorkflowState) -> None:
-        for entry in state.history:
-            written = state.data.get(entry.name)
-            if entry.replaced or entry.status is not StepStatus.COMPLETED or written is None:
-                continue
-            assert written == entry.output, f"data[{entry.name!r}] is {written!r}, not its output"
+        outputs = {
+            entry.name: entry.output
+            for entry in state.history
+            if not entry.replaced and entry.status is StepStatus.COMPLETED
+        }
+        for key, written in state.data.items():
+            name, _, attempt = key.partition(" ")
+            output = outputs.get(name)
+            if attempt:
+                assert str(output).endswith(f" {attempt}"), (
+                    f"S7: data[{key!r}] is left of a failure"
+                )
+            else:
+                assert written == output, f"data[{key!r}] is {written!r}, not its output"
 
     def _kinds(self) -> list[Callable[[Workflow], Any]]:
-        return [self._step, self._step, self._step, self._wait, self._sleep, self._waiting_step]
+        return [
+            self._step,
+            self._step,
+            self._step,
+            self._wait,
+            self._sleep,
+            self._waiting_step,
+            self._cached,
+        ]
 
     def _graph_kinds(self, depth: int) -> list[Callable[[Workflow], Any]]:
         kinds: list[Callable[[Workflow], Any]] = [
@@ -87,10 +115,22 @@ class _Making:
     def _step(self, workflow: Workflow, **more: Any) -> str:
         name = self._name("s")
         options = {**self._options(), **more}
-        if self.chance.random() < 0.15:
-            answer = self.chance.random() < 0.6
-            options["when"] = lambda ctx: answer
+        if self.chance.random() < 0.25:
+            options["when"] = self._predicate()
         workflow.step(name, self._handler(name), **options)
+        return name
+
+    def _cached(self, workflow: Workflow) -> str:
+        name = self._name("k")
+        duration = self._duration()
+
+        async def handler(ctx: Any) -> Any:
+            await asyncio.sleep(duration)
+            return [name, ctx.idempotency_key, ctx.attempt]
+
+        ttl = self.chance.choice((None, 5.0, 60.0))
+        retries = Retry(self.chance.randint(0, 2), initial=1.0)
+        workflow.step(name, handler, pure=True, cache=Cache(ttl=ttl), retries=retries)
         return name
 
     def _waiting_step(self, workflow: Workflow) -> str:
@@ -194,12 +234,27 @@ class _Making:
             )
         return options
 
+    def _predicate(self) -> Any:
+        answer = self.chance.random() < 0.6
+        duration = self.chance.choice((None, None, 0.0, 0.5, 3.0))
+        if duration is None:
+            return lambda ctx: answer
+
+        async def ask(ctx: Any) -> bool:
+            await asyncio.sleep(duration)
+            return answer
+
+        return ask
+
     def _handler(self, name: str, answer: Callable[[], Any] | None = None) -> Any:
         before, after = self._duration(), self._duration()
         fails = self.chance.choice(_FAILS)
         draw = Random(self.chance.random()).random
+        odd = self.chance.choice(_ODD) if self.chance.random() < 0.03 else None
 
         async def handler(ctx: Any) -> Any:
+            if answer is None:
+                ctx.data[f"{name} {ctx.attempt}"] = "this attempt has begun"
             if before:
                 await asyncio.sleep(before)
             if draw() < fails:
@@ -209,6 +264,8 @@ class _Making:
                 await asyncio.sleep(after)
             if answer is not None:
                 return answer()
+            if odd is not None and draw() < 0.5:
+                return odd
             output = f"{ctx.idempotency_key} {ctx.attempt}"
             ctx.data[name] = output
             return output

@@ -1,12 +1,19 @@
 """What must be true when a handler is called. The numbers are those of docs/semantics.md."""
 
+from datetime import datetime, timedelta
+
+from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition, step_of
 from flux.definition.workflow import WorkflowDefinition
 from flux.events import AttemptEnd
 from flux.state.execution import Execution
 from flux.state.status import Direction, Outcome, StepStatus, WorkflowStatus
 from flux.testing.simulation.calls import Call, World, said_not_done
+from flux.testing.simulation.hosts import Host
 from flux.testing.simulation.ledger import Kept, Ledger, ViolationError
+
+_MOMENT = 0.001
+"""Seconds that do not count."""
 
 
 class RulesOfCalls:
@@ -19,6 +26,7 @@ class RulesOfCalls:
         *,
         leases_agree: bool,
         times_agree: bool,
+        slack: float,
     ) -> None:
         self.world: World | None = None
         self._ledger = ledger
@@ -26,7 +34,9 @@ class RulesOfCalls:
         self._leases_agree = leases_agree
         """Whether no lease seems to be over to one process that is not to another."""
         self._times_agree = times_agree
-        """Whether all wall clocks are right: else a back-off seems not to be over which is."""
+        """Whether all wall clocks are right."""
+        self._slack = timedelta(seconds=slack)
+        """So much may an engine be wrong about the storage's time."""
 
     def look(self, call: Call) -> None:
         kept = self._ledger.kept.get(call.instance)
@@ -35,21 +45,70 @@ class RulesOfCalls:
         definition = self._definitions[kept.workflow]
         step = definition.step(call.step)
         if kept.host is not call.host:
-            self._look_at_zombie(call, kept, step)
+            self._look_at_zombie(call, kept)
             return
-        if _has_own_task(call, step) and kept.written_at == call.began:
-            return  # it was decided before that save: one turn of the loop lies between
         self._look_at_intent(call, kept)
+        self._look_at_limits(kept, definition)
         if call.kind == "undo":
             self._look_at_undo(call, kept, definition)
         else:
             self._look_at_forward(call, kept, step)
 
-    def _look_at_zombie(self, call: Call, kept: Kept, step: StepDefinition) -> None:
-        # Between its look at the lease and the first line of the handler it may have stood still;
-        # that is seen only where a handler with a timeout gets a task of its own.
-        stood_still = call.host.woke_at == call.began
-        if not self._leases_agree or kept.was_stolen or (stood_still and _has_own_task(call, step)):
+    def look_at_end(self, call: Call) -> None:
+        """Look at a call when it has ended."""
+        step = self._definitions[self._ledger.kept[call.instance].workflow].step(call.step)
+        limit = step.compensate_timeout if call.kind == "undo" else step.timeout
+        if limit is None or call.ended_at is None or call.host.stalls != call.stalls:
+            return
+        if call.ended_at - call.began > limit + _MOMENT:
+            raise ViolationError(
+                f"S9: {call.key!r} ({call.kind}) ended after {call.ended_at - call.began} seconds, "
+                f"of which it had {limit}"
+            )
+
+    def look_at_question(self, instance: str, step: str, host: Host) -> None:
+        """Look at a predicate, a branch's choice or a map's list when it is asked."""
+        kept = self._ledger.kept[instance]
+        if kept.host is not host or (kept.was_restarted and kept.status.is_rest):
+            return  # a person's word lets it be asked again, and is not saved yet
+        execution = kept.current(step)
+        known = execution is not None and (execution.asked or execution.attempts > 0)
+        if known or step in kept.intent:
+            raise ViolationError(
+                f"S6: {host} asks {step!r} of {instance!r} again, whose answer was saved"
+            )
+
+    def _look_at_limits(self, kept: Kept, definition: WorkflowDefinition) -> None:
+        kept.is_at_work = True
+        places = [one.concurrency for one in definition.limits if one.concurrency is not None]
+        if not places:
+            return
+        at_work = [
+            k.id for k in self._ledger.kept.values() if k.is_at_work and k.workflow == kept.workflow
+        ]
+        if len(at_work) > min(places):
+            raise ViolationError(f"limits: {at_work} are at work, and there is room for {places}")
+
+    def _look_at_attempt(
+        self, call: Call, retries: Retry | None, failures: int, retry_at: datetime | None
+    ) -> None:
+        most = 0 if retries is None else retries.retries
+        if failures > most:
+            raise ViolationError(
+                f"S8: {call.host} calls {call.key!r} ({call.kind}) after {failures} failures, and "
+                f"may retry {most} times"
+            )
+        now = call.host.clock.now()
+        # One that stood still while it asked a server for the time is wrong about it for a while.
+        is_right = self._times_agree and not (self._slack and call.host.stalls)
+        if is_right and retry_at is not None and retry_at > now + self._slack:
+            raise ViolationError(
+                f"S8: {call.host} calls {call.key!r} ({call.kind}) at {now}, and may retry it at "
+                f"{retry_at}"
+            )
+
+    def _look_at_zombie(self, call: Call, kept: Kept) -> None:
+        if not self._leases_agree or kept.was_stolen:
             return
         raise ViolationError(
             f"S13: {call.host} calls {call.key!r} ({call.kind}), though the instance is "
@@ -84,10 +143,11 @@ class RulesOfCalls:
         self, call: Call, kept: Kept, step: StepDefinition, execution: Execution | None
     ) -> None:
         assert self.world is not None
+        if execution is not None:
+            self._look_at_attempt(call, step.retries, execution.failures, execution.retry_at)
         earlier = self.world.by_key.get(call.key, [])
         again = any(c.attempt >= call.attempt for c in earlier)
-        # By a wrong clock an attempt seems not to have begun, since its back-off is not over.
-        if again and self._times_agree and not _by_zombies(earlier, call):
+        if again and not _by_zombies(earlier, call):
             raise ViolationError(
                 f"S3: {call.host} calls {call.key!r} as attempt {call.attempt} after attempt "
                 f"{max(c.attempt for c in earlier)}"
@@ -129,6 +189,10 @@ class RulesOfCalls:
         this = next((e for e in owed if _key(kept.id, e) == key), None)
         if this is None:
             raise ViolationError(f"S11: {key!r} is undone, which is not owed")
+        undone = this.compensation
+        if undone is not None:
+            retries = definition.step(this.step).compensate_retries
+            self._look_at_attempt(call, retries, undone.failures, undone.retry_at)
         for other in owed:
             if other is not this and self._comes_before(kept, other, this):
                 raise ViolationError(
@@ -148,7 +212,8 @@ class RulesOfCalls:
     def _began(self, kept: Kept, execution: Execution) -> float | None:
         assert self.world is not None
         calls = self.world.by_key.get(_key(kept.id, execution))
-        return calls[0].began if calls else None
+        # One whose first attempt was cut off before its call began then, as far as is saved.
+        return calls[0].began if calls and calls[0].attempt == 1 else None
 
 
 def _completion(kept: Kept, execution: Execution) -> tuple[int, int]:
@@ -162,10 +227,6 @@ def _key(id: str, execution: Execution) -> str:
 def _undoes(definition: WorkflowDefinition, execution: Execution) -> bool:
     step = definition.step(execution.step)
     return step.compensate is not None and not (step.kind == "map" and step.name == execution.step)
-
-
-def _has_own_task(call: Call, step: StepDefinition) -> bool:
-    return (step.compensate_timeout if call.kind == "undo" else step.timeout) is not None
 
 
 def _by_zombies(earlier: list[Call], call: Call) -> bool:

@@ -1,5 +1,6 @@
 """What must be true of an instance that has come to its rest, or its end."""
 
+import math
 from collections.abc import Iterator
 
 import orjson
@@ -26,6 +27,8 @@ def violations_of_end(
         if step.kind in ("step", "map", "item"):
             is_map = step.kind == "map" and step.name == execution.step
             yield from () if is_map else _wrong_results(kept, execution, world)
+        if kept.status is _S.ROLLED_BACK and _failed_to_undo(execution):
+            yield f"S14: {kept.id!r} is rolled back, but to undo {execution.step!r} has failed"
         if kept.status is _S.ROLLED_BACK and step.compensate is not None:
             is_map = step.kind == "map" and step.name == execution.step
             if execution.is_owed and not is_map:
@@ -41,6 +44,10 @@ def violations_of_rest(kept: Kept, *, paused: bool, may_park: bool) -> Iterator[
         yield f"S24: {kept.id!r} is stuck: it is {kept.status}, and nobody drives it"
     if kept.status is _S.PAUSED and not paused:
         yield f"S26: {kept.id!r} is paused, and nobody has asked for that"
+    if kept.status is _S.ROLLBACK_FAILED and not any(
+        map(_failed_to_undo, kept.executions.values())
+    ):
+        yield f"S14: {kept.id!r} is {kept.status}, though no compensator has failed for good"
     if kept.status is _S.PARKED and not may_park:
         yield f"S25: {kept.id!r} is parked ({kept.head.reason}) before its time"
     if kept.status is not _S.SUSPENDED:
@@ -56,21 +63,48 @@ def violations_of_rest(kept: Kept, *, paused: bool, may_park: bool) -> Iterator[
             yield f"S20: {kept.id!r} waits until {waiting.until}, and is due at no time"
 
 
+def _failed_to_undo(execution: Execution) -> bool:
+    undone = execution.compensation
+    return undone is not None and undone.status is CompensationStatus.FAILED
+
+
 def _wrong_results(kept: Kept, execution: Execution, world: World) -> Iterator[str]:
     key = f"{kept.id}:{execution.step}:{execution.generation}"
     if execution.status is StepStatus.COMPLETED and not execution.cached:
-        said = [
-            orjson.dumps(c.value.output if c.kind == "verify" else c.value)
+        values = [
+            c.value.output if c.kind == "verify" else c.value
             for c in world.calls
             if c.key == key and _gave_result(c)
         ]
+        said = [orjson.dumps(value) for value in values if _survives(value)]
         waited = any(c.key == key and c.ended == "waits" for c in world.calls)
         if not waited and execution.output not in said:
             yield f"S3: {key!r} completed with {execution.output!r}, which no handler returned"
+    if execution.cached:
+        found = [
+            orjson.dumps(c.value)
+            for c in world.calls
+            if c.step == execution.step and c.kind == "run" and c.ended == "returned"
+        ]
+        if execution.output not in found:
+            yield f"caches: {key!r} completed with {execution.output!r}, which nobody returned"
     if is_undone(execution):
         undone = (c for c in world.calls if c.key == key and c.kind == "undo")
         if not any(c.ended == "returned" for c in undone):
             yield f"S12: {key!r} counts as undone, but its compensator never returned"
+
+
+def _survives(value: object) -> bool:
+    """Whether JSON gives back what it is given, but for tuples."""
+    if isinstance(value, dict):
+        return all(type(key) is str for key in value) and all(map(_survives, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_survives, value))
+    if type(value) is int:
+        return -(2**63) <= value < 2**64
+    if type(value) is float:
+        return math.isfinite(value)
+    return value is None or type(value) in (bool, str)
 
 
 def _gave_result(call: object) -> bool:

@@ -87,11 +87,14 @@ class Run:
             self.definitions,
             leases_agree=self._has_server or not _jumps(fate),
             times_agree=not _jumps(fate),
+            slack=2 * max(_LATENCIES) if self._has_server else 0.0,
         )
         self.world = World(
             here=self.here,
             now=self.loop.time,
             begins=self._look_at,
+            ends=self._look_at_end,
+            asks=self._look_at_question,
             faults=faults,
             chance=Random(f"{seed}:handlers"),
             trace=self.trace,
@@ -299,7 +302,7 @@ class Run:
         assert self.scenario.check is not None
         host = self.usable()
         assert host is not None
-        states = [await self.ask(host, client.looked) for client in clients]
+        states = [await self.ask(host, client.looked) for client in clients if client.exists]
         try:
             self.scenario.check(states)
         except AssertionError as error:
@@ -317,6 +320,18 @@ class Run:
         call.was_late = kept is not None and kept.host is not call.host
         try:
             self._rules.look(call)
+        except ViolationError as violation:
+            self.violated(str(violation))
+
+    def _look_at_end(self, call: Call) -> None:
+        try:
+            self._rules.look_at_end(call)
+        except ViolationError as violation:
+            self.violated(str(violation))
+
+    def _look_at_question(self, instance: str, step: str, host: Host) -> None:
+        try:
+            self._rules.look_at_question(instance, step, host)
         except ViolationError as violation:
             self.violated(str(violation))
 
