@@ -101,7 +101,7 @@ class Calls:
         assert step.compensate is not None
         self._tell(
             events.CompensationStarted(
-                at=self._now(), step=step.name, number=execution.number, attempt=ctx.attempt
+                at=self._now(), step=execution.step, number=execution.number, attempt=ctx.attempt
             )
         )
         return await self._call(step, step.compensate, ctx, step.compensate_timeout)
