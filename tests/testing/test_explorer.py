@@ -119,7 +119,7 @@ async def test_failure_beside_others(act: Any, undo: Any, world: World) -> None:
 async def test_child_beside_a_failure(act: Any, undo: Any, world: World) -> None:
     """How far a sub-workflow had come when a step failed beside it depends on the order."""
     stack = Workflow("stack").step("net", act, compensate=undo)
-    stack.sleep("boot", 5).step("vm", act, compensate=undo)
+    stack.limit(concurrency=1)  # it begins a save later
     order = Workflow("order").child("provision", stack, after=())
     order.step("fail", decline, after=()).step("end", act, after=("provision", "fail"))
     report = await explore(order, effects=world)

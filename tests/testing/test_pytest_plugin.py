@@ -133,7 +133,11 @@ def test_a_workflow_that_no_test_ran_is_reported(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("named", "why"),
-    [("nowhere", "No module named 'nowhere'"), ("flows:nothing", "there is no workflow")],
+    [
+        ("nowhere", "No module named 'nowhere'"),
+        ("flows:nothing", "there is no workflow"),
+        ("", "Empty module name"),
+    ],
 )
 def test_what_is_not_there_is_refused(run: Run, named: str, why: str) -> None:
     """A workflow that cannot be found is an error of usage."""

@@ -164,10 +164,12 @@ def _comparable(here: Document, there: Document) -> tuple[Document, Document]:
     one, other = dict(here), dict(there)
     unknown = set(one.pop("unknown")) ^ set(other.pop("unknown"))
     is_graph = one.pop("is_graph") | other.pop("is_graph")
-    is_graph |= one.pop("is_beside") | other.pop("is_beside")
+    is_beside = one.pop("is_beside") | other.pop("is_beside")
     if one["status"] in _BACK and other["status"] in _BACK:
-        if {one["status"], other["status"]} <= _UNDONE:
+        # One that had not begun beside a failure ends as cancelled, not as rolled back.
+        if is_beside or {one["status"], other["status"]} <= _UNDONE:
             one["status"] = other["status"]
+        is_graph |= is_beside
         for document in (one, other) if is_graph or unknown else ():
             del document["data"]
             steps = document["steps"]
