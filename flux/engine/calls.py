@@ -108,9 +108,10 @@ class Calls:
     ) -> Attempted:
         assert step.compensate is not None
         if self._tell is not None:
+            at, number = self._now(), execution.number
             self._tell(
                 events.CompensationStarted(
-                    at=self._now(), step=step.name, number=execution.number, attempt=ctx.attempt
+                    at=at, step=execution.step, number=number, attempt=ctx.attempt
                 )
             )
         return await self._call(step, step.compensate, ctx, step.compensate_timeout)

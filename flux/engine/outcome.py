@@ -298,7 +298,7 @@ def after_compensation(
     if attempted.ended is None:
         return events.StepCompensated(
             at=at,
-            step=step.name,
+            step=execution.step,
             number=execution.number,
             started_at=attempted.started_at,
             attempt=attempt,
@@ -310,7 +310,7 @@ def after_compensation(
     if retry_at is None or attempted.ended is AttemptEnd.REFUSED:
         return events.CompensationFailed(
             at=at,
-            step=step.name,
+            step=execution.step,
             number=execution.number,
             started_at=attempted.started_at,
             attempt=attempt,
@@ -319,7 +319,7 @@ def after_compensation(
         )
     return events.CompensationAttemptFailed(
         at=at,
-        step=step.name,
+        step=execution.step,
         number=execution.number,
         started_at=attempted.started_at,
         attempt=attempt,
@@ -377,11 +377,11 @@ def after_interrupted_compensation(
     attempt = next_compensation(execution)
     error = StoredError(
         type=OutcomeUnknownError.__name__,
-        message=f"attempt {attempt} to undo step {step.name!r} was interrupted",
+        message=f"attempt {attempt} to undo step {execution.step!r} was interrupted",
     )
     return events.CompensationAttemptFailed(
         at=at,
-        step=step.name,
+        step=execution.step,
         number=execution.number,
         started_at=at,
         attempt=attempt,

@@ -1,8 +1,10 @@
 """The workflows and steps that a test may name."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from flux.definition.builder import Workflow
+from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
 from flux.errors import UnknownStepError, UnknownWorkflowError, listing
 
@@ -16,7 +18,9 @@ class Cast:
             self.add(workflow)
 
     def add(self, workflow: Workflow | WorkflowDefinition) -> WorkflowDefinition:
-        """Know it from here on; of one name, the last."""
+        """Know it from here on; of one name, the last. `TypeError` for what is no workflow."""
+        if not isinstance(workflow, Workflow | WorkflowDefinition):
+            raise TypeError(f"{workflow!r} is no workflow; give a Workflow or a WorkflowDefinition")
         definition = workflow.build() if isinstance(workflow, Workflow) else workflow
         self._known[definition.name] = definition
         for child in definition.children:
@@ -43,8 +47,8 @@ class Cast:
         `UnknownStepError`; `ValueError` if several workflows have it, or if it `undoes` a step
         that has no compensator.
         """
-        definition, name = self._found(name, workflow)
-        step = definition.step(name)
+        definition, name = self._found(checked_name(name), workflow)
+        step = named_step(definition, name)
         if undoes and step.compensate is None:
             raise ValueError(f"step {name!r} of workflow {definition.name!r} has no compensator")
         return definition, name
@@ -74,6 +78,25 @@ class Cast:
         steps = [step.name for step in first.steps]
         steps += [f"{one.name}.{step.name}" for one in others if one for step in one.steps]
         return UnknownStepError(name, first.name, steps)
+
+
+def checked_name(name: str) -> str:
+    """The name given, or `TypeError`."""
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} is no name of a step; give texts, one by one")
+    return name
+
+
+def named_step(definition: WorkflowDefinition, name: str) -> StepDefinition:
+    """The step of this name, or the map of which it names an item; or `UnknownStepError`."""
+    step = definition.step(checked_name(name))
+    is_item = step.each is not None and _ITEM.fullmatch(name.removeprefix(step.name))
+    if name == step.name or is_item:
+        return step
+    raise UnknownStepError(name, definition.name, [one.name for one in definition.steps])
+
+
+_ITEM = re.compile(r"\[[0-9]+\]")
 
 
 def _names(definition: WorkflowDefinition, name: str) -> Iterator[str]:

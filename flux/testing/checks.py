@@ -7,6 +7,7 @@ from typing import Any
 from attrs import frozen
 
 from flux.definition.wait import RESERVED
+from flux.errors import listing
 from flux.state.status import StepStatus, WorkflowStatus
 from flux.state.workflow_state import StepExecution, WorkflowState
 from flux.testing.history_table import shown
@@ -55,6 +56,8 @@ def did_not_run(state: WorkflowState, steps: Sequence[str]) -> Problem | None:
 def order(state: WorkflowState, steps: Sequence[str]) -> Problem | None:
     """Each of them ran, and was reached in this order; others may have come between."""
     found = begun(state)
+    if len(set(steps)) < len(steps):
+        raise ValueError(f"{_names(steps)}: a step has one place in the order; name each once")
     if any(step not in found for step in steps):
         return ran(state, steps)
     as_found = sorted(steps, key=found.index)
@@ -98,9 +101,22 @@ def compensated(
     )
 
 
+def undone(state: WorkflowState, heard: Sequence[str]) -> list[str]:
+    """What of the history is undone, in order; `heard` tells apart what was so at one moment."""
+    last = {step: place for place, step in enumerate(heard)}
+    found = [
+        (entry.compensated_at, last.get(entry.name, len(heard)), -place, entry.name)
+        for place, entry in enumerate(state.history)
+        if entry.compensated_at is not None and not entry.replaced
+    ]
+    return [name for *_, name in sorted(found)]
+
+
 def status(state: WorkflowState, expected: str) -> Problem | None:
     """The instance has this status; `ValueError` for what is none."""
-    if state.status is WorkflowStatus(expected):
+    if expected not in tuple(WorkflowStatus):
+        raise ValueError(f"{expected!r} is no status; there are {listing(WorkflowStatus)}")
+    if state.status == expected:
         return None
     return Problem(expected=f"the status is {str(expected)!r}", found=f"{str(state.status)!r}")
 

@@ -1,5 +1,6 @@
 """The report on what ran, as lines of text. Pure."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from flux.testing.coverage import KINDS, Coverage, WorkflowCoverage
@@ -12,10 +13,15 @@ def coverage_report(coverage: Coverage) -> Sequence[str]:
     if not coverage.workflows:
         return ["no test ran a workflow in a TestEngine"]
     rows = [_HEADER, *map(_row, coverage.workflows)]
-    rows.append(("all", "", "", "", f"{coverage.percent:.0f} %"))
+    rows.append(("all", "", "", "", shown_percent(coverage.percent)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return [*lines, *(line for one in coverage.workflows for line in _told(one))]
+
+
+def shown_percent(percent: float) -> str:
+    """Rounded down: nothing is 100 % of which a part is missing."""
+    return f"{math.floor(percent)} %"
 
 
 def _row(one: WorkflowCoverage) -> tuple[str, ...]:
@@ -23,7 +29,7 @@ def _row(one: WorkflowCoverage) -> tuple[str, ...]:
     for kind in KINDS:
         count = len(one.parts[kind])
         counts.append(f"{count - len(one.missing(kind))} of {count}" if count else "-")
-    return (one.name, *counts, f"{one.percent:.0f} %")
+    return (one.name, *counts, shown_percent(one.percent))
 
 
 def _told(one: WorkflowCoverage) -> Iterator[str]:

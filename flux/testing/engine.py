@@ -31,6 +31,9 @@ from flux.testing.watched_storage import Gate, watched
 
 T = TypeVar("T")
 
+_TURNS_TO_STOP = 10
+"""So many turns of the loop, and more, after which an engine that closes begins nothing."""
+
 AnyWorkflow = Workflow | WorkflowDefinition | str
 
 
@@ -62,6 +65,10 @@ class TestEngine:
         given = checked_storage(storage)
         if isinstance(given, TimeKeeper):
             raise ValueError(f"{given!r} keeps a time of its own, which no test can move")
+        if not isinstance(start, datetime) or start.tzinfo is None:
+            raise ValueError(f"start={start!r}: give an aware datetime, as datetime(…, tzinfo=UTC)")
+        if config is not None and not isinstance(config, FluxConfig):
+            raise TypeError(f"config={config!r}: give a FluxConfig")
         self.clock = VirtualClock(start)
         """The clock of the engine and its storage."""
         config = config or FluxConfig(grace=0.1)
@@ -108,8 +115,14 @@ class TestEngine:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._gate.open_all()
-        await self.engine.close()
+        # The engine stops first: what a test has left standing at a step begins no other one.
+        closing = asyncio.ensure_future(self.engine.close())
+        try:
+            for _ in range(_TURNS_TO_STOP):
+                await asyncio.sleep(0)
+        finally:
+            self._gate.open_all()
+            await closing
 
     @property
     def engine(self) -> FluxEngine:
@@ -281,9 +294,13 @@ class TestEngine:
         seconds: float = 0,
     ) -> None:
         """Let exactly so much time pass, and all that falls due happen, each at its time."""
-        asked = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
-        more = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-        await self._travel.advance((asked + more).total_seconds())
+        try:
+            asked = duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
+            asked += timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+            _ = self.now + asked  # fails where the calendar ends
+        except (OverflowError, ValueError) as error:
+            raise ValueError(f"advance to a time that no calendar has: {error}") from error
+        await self._travel.advance(asked.total_seconds())
 
     async def drive(self, awaitable: Awaitable[T]) -> T:
         """Await a verb of the engine, while time jumps: `await t.drive(t.engine.result(id))`."""
@@ -321,7 +338,9 @@ class TestEngine:
         undoes: bool,
     ) -> None:
         definition, name = self._cast.step(step, workflow, undoes=undoes)
-        attempts = (attempt,) if isinstance(attempt, int) else tuple(attempt)
+        attempts = (attempt,) if isinstance(attempt, int | str) else tuple(attempt)
+        if not attempts or not all(type(one) is int and one > 0 for one in attempts):
+            raise ValueError(f"attempt={attempt!r}: attempts are counted from 1; name one at least")
         self._script.fail(definition.name, name, error, attempts, undoes=undoes)
 
     def _changed_since(self) -> frozenset[str]:

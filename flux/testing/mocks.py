@@ -34,6 +34,10 @@ class Mock:
     ) -> None:
         if sum(given is not None for given in (function, returns, raises)) > 1:
             raise ValueError("a mock is one of these: a function, returns=, raises=")
+        if function is not None and not callable(function):
+            raise TypeError(f"{function!r} is no function of the context; a value is returns=")
+        if raises is not None:
+            checked_error(raises)
         self.calls: list[WorkflowContext] = []
         self.takes = math.inf if takes == math.inf else seconds(takes)
         """Seconds of the test's clock that a call takes."""
@@ -79,6 +83,7 @@ class Script:
         self, workflow: str, step: str, error: AnyError, attempts: Iterable[int], *, undoes: bool
     ) -> None:
         """Let these attempts of a function raise this."""
+        checked_error(error)
         for attempt in attempts:
             self._failures[workflow, step, undoes, attempt] = error
 
@@ -120,6 +125,14 @@ class Script:
             ctx.cancel()
             raise StepTimeoutError(f"step {ctx.step!r}", role.limit or 0.0)
         return await settled(mock.answer(ctx))
+
+
+def checked_error(error: AnyError) -> AnyError:
+    """The error given, or `TypeError` for what cannot be raised."""
+    kind = error if isinstance(error, type) else type(error)
+    if not issubclass(kind, BaseException):
+        raise TypeError(f"{error!r} cannot be raised; give an error, as ConnectionError('down')")
+    return error
 
 
 def _anew(error: AnyError) -> AnyError:

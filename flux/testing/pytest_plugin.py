@@ -10,7 +10,7 @@ from flux.definition.builder import Workflow
 from flux.definition.workflow import WorkflowDefinition
 from flux.testing import coverage
 from flux.testing.coverage import Coverage
-from flux.testing.coverage_report import coverage_report
+from flux.testing.coverage_report import coverage_report, shown_percent
 
 _SENT = "flux_cov"
 """Under this name a process of pytest-xdist sends what it has collected."""
@@ -47,8 +47,8 @@ class CoveragePlugin:
             terminalreporter.line(line)
         if self._falls_short:
             terminalreporter.line(
-                f"FAIL: {self._coverage.percent:.0f} % is less than the {self._fail_under:g} % "
-                "of --flux-cov-fail-under",
+                f"FAIL: {shown_percent(self._coverage.percent)} is less than the "
+                f"{self._fail_under:g} % of --flux-cov-fail-under",
                 red=True,
                 bold=True,
             )
@@ -63,7 +63,7 @@ def _found(named: str) -> Iterator[WorkflowDefinition]:
     module, _, name = named.partition(":")
     try:
         within = vars(importlib.import_module(module))
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise pytest.UsageError(f"--flux-cov-of={named}: {error}") from error
     values = [within.get(name)] if name else list(within.values())
     workflows = [value for value in values if isinstance(value, Workflow | WorkflowDefinition)]

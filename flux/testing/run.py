@@ -8,6 +8,7 @@ from flux.engine.engine import FluxEngine
 from flux.errors import StoredError
 from flux.state.workflow_state import StepExecution, WorkflowState
 from flux.testing import checks
+from flux.testing.cast import named_step
 from flux.testing.checks import Problem
 from flux.testing.history_table import history_table
 
@@ -20,7 +21,9 @@ class Stage(Protocol):
     async def drive(self, awaitable: Any) -> Any: ...
     async def settle(self) -> None: ...
     def let_go(self, id: str) -> None: ...
-    def undone(self, id: str) -> Sequence[str]: ...
+    def undone(self, id: str) -> Sequence[str]:
+        """The steps that were undone, in order, as far as was heard."""
+        ...
 
 
 class RunStatus(str):
@@ -100,17 +103,17 @@ class Run:
     def ran(self, *steps: str) -> Self:
         """Each of these ran, whatever became of it; others may have run as well."""
         __tracebackhide__ = True
-        return self.check(checks.ran(self.state, self._known(*steps)))
+        return self.check(checks.ran(self.state, self._named(*steps)))
 
     def did_not_run(self, *steps: str) -> Self:
         """None of these ran: not reached, skipped, or left out by a branch."""
         __tracebackhide__ = True
-        return self.check(checks.did_not_run(self.state, self._known(*steps)))
+        return self.check(checks.did_not_run(self.state, self._named(*steps)))
 
     def order(self, *steps: str) -> Self:
         """Each of these ran, and was reached in this order; others may have come between."""
         __tracebackhide__ = True
-        return self.check(checks.order(self.state, self._known(*steps)))
+        return self.check(checks.order(self.state, self._named(*steps)))
 
     def output(self, step: str, expected: Any) -> Self:
         """The step came to this output, as it was saved: JSON, so a tuple is a list."""
@@ -127,17 +130,21 @@ class Run:
     def compensated(self, *steps: str) -> Self:
         """These were undone, in this order, and nothing else was; no name says that nothing was."""
         __tracebackhide__ = True
-        undone = self._stage.undone(self.id)
+        undone = checks.undone(self.state, self._stage.undone(self.id))
         return self.check(checks.compensated(self.state, self._known(*steps), undone))
 
     def waits_for(self, *signals: str) -> Self:
         """It waits for each of these signals."""
         __tracebackhide__ = True
+        if not signals:
+            raise ValueError("name a signal at least; that it waits for none is status(...)")
         return self.check(checks.waits_for(self.state, signals))
 
     def failed_with(self, error: type[BaseException], match: str | None = None) -> Self:
         """Its error is of this class; `match` is a pattern found in the message."""
         __tracebackhide__ = True
+        if not (isinstance(error, type) and issubclass(error, BaseException)):
+            raise TypeError(f"{error!r} is no class of errors; the message is match=")
         return self.check(checks.failed_with(self.state, error, match))
 
     def check(self, problem: Problem | None) -> Self:
@@ -201,5 +208,11 @@ class Run:
 
     def _known(self, *steps: str) -> Sequence[str]:
         for step in steps:
-            self._definition.place(step)
+            named_step(self._definition, step)
         return steps
+
+    def _named(self, *steps: str) -> Sequence[str]:
+        """The same, where none would say nothing."""
+        if not steps:
+            raise ValueError("name a step at least: without one this check says nothing")
+        return self._known(*steps)

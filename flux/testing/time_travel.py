@@ -33,7 +33,8 @@ _TICK = timedelta(microseconds=1)
 class NothingHappensError(FluxError, RuntimeError):
     """What a test awaits can never come: nothing is under way, and there is no time to wait for.
 
-    A handler may wait for what only the test can do, or a mock takes for ever, without a timeout.
+    A mock may take for ever, without a timeout, or what is awaited is not what is live. (A real
+    handler that waits for the test keeps it waiting: it looks like one that works.)
     """
 
     def __init__(self, histories: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from broken_claims import BROKEN_CLAIMS, EverybodyIsDue, GivenBackRenewed
+from broken_edges import BROKEN_EDGES, OldWakeStays
 from broken_places import BROKEN_PLACES
 from broken_reads import BROKEN_READS, FalseIsNull
 from broken_saves import BROKEN_SAVES, KeyNeverTaken
@@ -18,7 +19,7 @@ from flux.testing import RuleBrokenError, StorageConformance, check_storage
 from flux.testing.conformance import RULES, Rule
 from flux_storages import MemoryStorage, SQLiteStorage
 
-BROKEN = (*BROKEN_SAVES, *BROKEN_CLAIMS, *BROKEN_READS)
+BROKEN = (*BROKEN_SAVES, *BROKEN_CLAIMS, *BROKEN_READS, *BROKEN_EDGES)
 THE_MACHINE = "machine.agrees_with_the_model"
 
 
@@ -64,6 +65,12 @@ class TestBroken:
         assert str(broken.rule) == THE_MACHINE
         assert "where (<class 'flux.errors.UniqueKeyTakenError'>, 'k'" in broken.why
         assert 2 <= broken.why.partition("in answer to")[2].count("\n") <= 40
+
+    @pytest.mark.parametrize("storage", [OldWakeStays])
+    async def test_by_an_ordinary_run(self, storage: Any) -> None:
+        """As many lives as are played by default find a fault in what every driver does."""
+        report = await check_storage(storage, rules=named("machine"))
+        assert [str(one.rule) for one in report.broken] == [THE_MACHINE]
 
 
 class TestReport:
@@ -112,6 +119,43 @@ class TestReport:
         assert len(gone) >= 3 + 2
 
 
+class TestMisuse:
+    """What is wrong with the call is not told as a fault of the storage."""
+
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            ({"make": MemoryStorage()}, r"make=MemoryStorage\(\): give a function, make\(\)"),
+            ({"make": lambda: None}, "None is no WorkflowStorage: it lacks init, close, create"),
+            ({"make": MemoryStorage, "address": "memory:"}, r"give a function, address\(storage\)"),
+            ({"make": MemoryStorage, "address": lambda _: 3}, "3 is no address; give a URL"),
+            (
+                {"make": MemoryStorage, "address": lambda _: lambda: None},
+                "cannot be carried to another process",
+            ),
+            ({"make": MemoryStorage, "examples": 0}, "examples=0: the state machine plays one"),
+            ({"make": MemoryStorage, "rules": ["loading.unknown"]}, "is no rule; choose from"),
+        ],
+    )
+    async def test_by_argument(self, given: dict[str, Any], told: str) -> None:
+        """Each argument that makes no sense is named, before or instead of a verdict."""
+        rules = named("loading.unknown", "processes.one_creator")
+        with pytest.raises((TypeError, ValueError), match=told):
+            await check_storage(**({"rules": rules} | given))
+
+    async def test_not_empty(self) -> None:
+        """A storage that another rule has used is refused, instead of being found broken."""
+        used = MemoryStorage()
+        with pytest.raises(TypeError, match="was new and is not empty; each rule needs a storage"):
+            await check_storage(lambda: used, rules=named("loading"))
+
+    async def test_plain_dispose(self) -> None:
+        """A plain function may dispose of a storage."""
+        gone: list[Any] = []
+        await check_storage(MemoryStorage, dispose=gone.append, rules=named("loading.unknown"))
+        assert len(gone) == 1
+
+
 class TestCase:
     def test_a_test_each(self) -> None:
         """Every rule is a method, under its name and with its sentence."""
@@ -136,7 +180,7 @@ class TestCase:
     def test_nothing_made(self) -> None:
         """Who does not say how to make a storage is told to."""
         bare: Any = StorageConformance()
-        with pytest.raises(RuleBrokenError, match="say how to make an empty storage"):
+        with pytest.raises(TypeError, match="say how to make an empty storage"):
             bare.test_loading_unknown()
 
 

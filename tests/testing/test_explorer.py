@@ -116,6 +116,16 @@ async def test_failure_beside_others(act: Any, undo: Any, world: World) -> None:
     assert report.ok, str(report)
 
 
+async def test_child_beside_a_failure(act: Any, undo: Any, world: World) -> None:
+    """How far a sub-workflow had come when a step failed beside it depends on the order."""
+    stack = Workflow("stack").step("net", act, compensate=undo)
+    stack.limit(concurrency=1)  # it begins a save later
+    order = Workflow("order").child("provision", stack, after=())
+    order.step("fail", decline, after=()).step("end", act, after=("provision", "fail"))
+    report = await explore(order, effects=world)
+    assert report.ok, str(report)
+
+
 async def test_parallel(act: Any, undo: Any, world: World) -> None:
     """Steps that run beside each other, in the loop and in threads."""
 

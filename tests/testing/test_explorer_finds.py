@@ -249,3 +249,20 @@ async def test_signal_is_refused_after_a_crash() -> None:
     report = await explore(order, effects=crashes, script=[signal("paid")], only="2:before")
     refused = next(finding for finding in report.findings if finding.rule == "refused")
     assert refused.difference.startswith("signal('paid') was refused: ")
+
+
+async def test_compensator_that_needs_an_output() -> None:
+    """Where an at-most-once step gives up, a compensator must bear that there is no output."""
+
+    async def charge(ctx: WorkflowContext) -> dict[str, int]:
+        return {"receipt": 7}
+
+    async def refund(ctx: Any) -> None:
+        ctx.data["refunded"] = ctx.output("charge")["receipt"]
+
+    order = Workflow("order").step("charge", charge, at_most_once=True, compensate=refund)
+    report = await explore(order, rollback=False)
+    assert report.given_up == ("1:after", "1:error", "2:before")
+    assert [(one.seed, one.difference) for one in report.findings] == [
+        (seed, 'status: "rollback_failed" instead of "completed"') for seed in report.given_up
+    ]

@@ -1,7 +1,8 @@
 """What the explorer tells: crash points and their seeds, scripts, effects, the report."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import pytest
 
@@ -17,7 +18,7 @@ from flux.testing import (
 )
 from flux.testing.explorer.points import Course, When
 from flux.testing.explorer.script import script_of
-from flux_storages import RedisStorage
+from flux_storages import MemoryStorage, RedisStorage
 
 REPORT = """\
 order: 3 saves, 9 crash points tried; 1 makes a difference
@@ -139,6 +140,15 @@ async def test_effects_of_an_own_kind() -> None:
         ({"script": [signal("paid"), signal("paid")]}, ExplorationError, "has ended|is completed"),
         ({"script": [signal("paid", to="x")]}, ExplorationError, "'order:x:1'"),
         ({"input": 7}, InputError, "refuses the input"),
+        ({"script": "paid"}, TypeError, "script='paid': give a list of actions"),
+        ({"script": ["paid"]}, TypeError, r"script=\['paid'\]: give a list of actions"),
+        ({"script": signal("paid")}, TypeError, "give a list of actions"),
+        ({"script": [{"signal": "paid"}]}, TypeError, "give a list of actions"),
+        ({"ignore": 3}, TypeError, "ignore=3: give a text, or a list"),
+        ({"only": [3]}, TypeError, r"only=\[3\]: give texts"),
+        ({"config": {}}, TypeError, r"config=\{\}: give a FluxConfig"),
+        ({"limit": 0}, ValueError, "limit=0: a run takes time"),
+        ({"storage": lambda: None}, TypeError, "storage= has given None, which is no"),
     ],
 )
 async def test_bad_requests(given: Any, error: type[Exception], told: str) -> None:
@@ -153,6 +163,63 @@ async def test_no_workflow(given: Any) -> None:
     """What is explored is a workflow, several, or a function that makes them."""
     with pytest.raises(TypeError, match="is no workflow; give one, a list of them, or a function"):
         await explore(given)
+
+
+async def test_async_maker() -> None:
+    """A workflow is made by a plain function."""
+
+    async def make() -> Workflow:
+        return order()
+
+    with pytest.raises(TypeError, match="is async; give a plain function"):
+        await explore(cast(Any, make))
+
+
+@pytest.mark.parametrize("given", [{"to": 3}, {"rollback": "no"}])
+def test_bad_actions(given: dict[str, Any]) -> None:
+    """An action of the script is refused where it is written."""
+    with pytest.raises(TypeError, match=": give"):
+        cancel(**given) if "rollback" in given else signal("paid", **given)
+
+
+async def test_storage_that_was_used() -> None:
+    """A storage that an earlier run has used is refused: in it nothing more would happen."""
+    used = MemoryStorage()
+    with pytest.raises(ExplorationError, match="which holds instances already; each run needs"):
+        await explore(order(), storage=lambda: used)
+
+
+async def test_ignored_by_one_text() -> None:
+    """One pattern may be given as it is."""
+
+    async def random(ctx: WorkflowContext) -> None:
+        ctx.data["token"] = str(uuid4())
+
+    report = await explore(Workflow("order").step("a", random), ignore="data.token")
+    assert report.ok, str(report)
+
+
+async def test_what_was_not_explored() -> None:
+    """The report says how the run ended if it did not complete, and which signals nobody took."""
+    flow = order().wait("paid").step("thank", ship)
+    report = await explore(flow, script=[signal("payed")])
+    assert (report.ok, report.status, report.untaken) == (True, "suspended", ("signal('payed')",))
+    assert str(report).splitlines()[1:] == [
+        "without a crash it ends as suspended, at 'paid'",
+        "no step took signal('payed')",
+    ]
+    assert len(str(await explore(flow, script=[signal("paid")])).splitlines()) == 1
+
+
+async def test_name_of_the_last_step() -> None:
+    """A workflow with a step of the name of the explorer's own is told so."""
+
+    async def undo(ctx: Any) -> None: ...
+
+    flow = Workflow("order").step("explorer-fails", ship, compensate=undo)
+    with pytest.raises(ExplorationError, match="adds a step 'explorer-fails' of its own"):
+        await explore(flow)
+    assert (await explore(flow, rollback=False)).ok
 
 
 async def test_run_without_end() -> None:

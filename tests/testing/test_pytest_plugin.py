@@ -8,6 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from checkout import ROOT
+from flux import Workflow
+from flux.testing import coverage
+from flux.testing.coverage_report import coverage_report
 
 pytest_plugins = ["pytester"]
 
@@ -130,7 +133,11 @@ def test_a_workflow_that_no_test_ran_is_reported(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("named", "why"),
-    [("nowhere", "No module named 'nowhere'"), ("flows:nothing", "there is no workflow")],
+    [
+        ("nowhere", "No module named 'nowhere'"),
+        ("flows:nothing", "there is no workflow"),
+        ("", "Empty module name"),
+    ],
 )
 def test_what_is_not_there_is_refused(run: Run, named: str, why: str) -> None:
     """A workflow that cannot be found is an error of usage."""
@@ -207,3 +214,26 @@ def report_of(result: pytest.RunResult) -> list[str]:
     start = next(i for i, line in enumerate(lines) if "= flux coverage =" in line) + 1
     end = next(i for i, line in enumerate(lines) if i >= start and line.startswith("="))
     return [line for line in lines[start:end] if line]
+
+
+def test_nearly_all_is_not_all() -> None:
+    """A percentage is rounded down: 100 % says that nothing is missing."""
+    flow = Workflow("order")
+    for number in range(300):
+        flow.step(f"step-{number}", lambda ctx: None)
+    collected = coverage.start()
+    coverage.stop(collected)
+    collected.note(flow.build())
+    (order,) = collected.workflows
+    order.ran["step"].update(order.parts["step"][1:])
+    assert coverage_report(collected)[1:3] == [
+        "order     299 of 300  -             -      99 %",
+        "all                                        99 %",
+    ]
+
+
+def test_a_setting_that_is_no_number(run: Run) -> None:
+    """A percentage that is none is an error of use, and no breakdown of pytest."""
+    result = run("-o", "flux_cov_fail_under=much")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*flux_cov_fail_under=much: give a number of percent*"])

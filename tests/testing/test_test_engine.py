@@ -1,11 +1,13 @@
 """An engine for tests: it runs workflows, and time costs nothing."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -299,3 +301,28 @@ async def test_handlers_may_wait() -> None:
         assert run.data == {"asked": True}
         await run.signal("answer", 42)
     run.output("ask", 42)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "told"),
+    [
+        ({"workflows": ["order"]}, TypeError, "'order' is no workflow; give a Workflow"),
+        ({"start": datetime(2026, 1, 1)}, ValueError, "give an aware datetime"),  # noqa: DTZ001
+        ({"start": "2026"}, ValueError, "start='2026': give an aware datetime"),
+        ({"config": {}}, TypeError, r"config=\{\}: give a FluxConfig"),
+    ],
+)
+def test_engines_that_make_no_sense(given: Any, error: type[Exception], told: str) -> None:
+    """What a `TestEngine` cannot work with is refused when it is made."""
+    workflows = given.pop("workflows", [])
+    with pytest.raises(error, match=told):
+        TestEngine(*workflows, **given)
+
+
+@pytest.mark.parametrize("days", [math.inf, math.nan, 10**9])
+async def test_time_that_no_calendar_has(days: float) -> None:
+    """Time does not pass beyond the calendar, and stays where it is."""
+    async with TestEngine() as t:
+        with pytest.raises(ValueError, match="a time that no calendar has"):
+            await t.advance(days=days)
+        assert t.now == datetime(2026, 1, 1, tzinfo=UTC)

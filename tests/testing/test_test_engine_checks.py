@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from flux import UnknownStepError
+from flux import UnknownStepError, Workflow, WorkflowContext
 from flux.testing import Run, TestEngine
-from shop_flow import BIG, order_of
+from flux_storages import MemoryStorage
+from shop_flow import BIG, nothing, order_of
 
 Check = Callable[[Run], object]
 
@@ -164,3 +165,88 @@ async def test_a_step_that_was_not_reached_has_no_entry(waiting: Run) -> None:
     assert waiting.step("charge").output == {"paid": True}
     with pytest.raises(AssertionError, match=r"(?s)'ship' was reached.*it was not.*approval"):
         waiting.step("ship")
+
+
+def deploy_of(regions: int = 3) -> Workflow:
+    """A map "deploy" over regions, each undone, and "announce", which fails."""
+    flow = Workflow("rollout")
+    flow.map("deploy", lambda ctx: list(range(regions)), nothing, compensate=nothing, concurrency=1)
+    return flow.step("announce", fails)
+
+
+async def fails(ctx: WorkflowContext) -> None:
+    raise RuntimeError("no")
+
+
+async def test_undone_items() -> None:
+    """The items of a map are undone one by one, under their own names."""
+    async with TestEngine() as t:
+        run = await t.run(deploy_of())
+    run.compensated("deploy[2]", "deploy[1]", "deploy[0]")
+
+
+async def test_undoing_of_items_that_takes_time() -> None:
+    """What undoes an item may be a mock that takes its time."""
+    flow = deploy_of(1)
+    async with TestEngine(flow) as t:
+        mock = t.mock_compensation("deploy", takes=60)
+        run = await t.run(flow)
+    run.compensated("deploy[0]")
+    assert [call.step for call in mock.calls] == ["deploy[0]"]
+
+
+@pytest.mark.parametrize("name", ["charge[0]", "deploy[x]", "deploy[-1]", "deploy[]"])
+async def test_items_that_cannot_be(name: str) -> None:
+    """What is no item of a map is an unknown step, for checks and for stand-ins."""
+    order, rollout = order_of(), deploy_of()
+    async with TestEngine(order, rollout) as t:
+        run = await t.run(rollout if name.startswith("deploy") else order)
+        with pytest.raises(UnknownStepError, match="has no step"):
+            run.did_not_run(name)
+        with pytest.raises(UnknownStepError, match="has no step"):
+            t.mock(name, returns=1)
+        with pytest.raises(UnknownStepError, match="has no step"):
+            t.fail(name, RuntimeError())
+
+
+async def test_undone_before_a_restart() -> None:
+    """What was undone and then ran anew is not undone, as the history says."""
+    order = order_of()
+    async with TestEngine(order) as t:
+        t.mock("ship", raises=RuntimeError("lost"))
+        run = await t.run(order)
+        run.compensated("charge", "reserve")
+        t.mock("ship", returns=1)
+        await run.restart("reserve")
+    run.status("completed").compensated()
+
+
+async def test_undone_in_an_earlier_engine() -> None:
+    """What was undone before a run was found counts as well."""
+    order, storage = order_of(), MemoryStorage()
+    async with TestEngine(order, storage=storage) as t:
+        t.mock("ship", raises=RuntimeError("lost"))
+        id = (await t.run(order)).id
+    async with TestEngine(order, storage=storage) as t:
+        (await t.find(id)).compensated("charge", "reserve")
+
+
+@pytest.mark.parametrize(
+    ("check", "error", "told"),
+    [
+        (lambda run: run.ran(), ValueError, "name a step at least"),
+        (lambda run: run.did_not_run(), ValueError, "name a step at least"),
+        (lambda run: run.order(), ValueError, "name a step at least"),
+        (lambda run: run.order("ship", "ship"), ValueError, "a step has one place in the order"),
+        (lambda run: run.waits_for(), ValueError, "name a signal at least"),
+        (lambda run: run.ran(["ship"]), TypeError, r"\['ship'\] is no name of a step"),
+        (lambda run: run.status("complete"), ValueError, "'complete' is no status; there are pend"),
+        (lambda run: run.failed_with("lost"), TypeError, "'lost' is no class of errors"),
+    ],
+)
+async def test_checks_that_say_nothing(
+    check: Check, error: type[Exception], told: str, failed: Run
+) -> None:
+    """A check that makes no sense is an error that says why, whatever happened."""
+    with pytest.raises(error, match=told):
+        check(failed)

@@ -269,3 +269,23 @@ def test_nothing_is_mocked_that_is_not_there() -> None:
         t.mock_compensation("ship")
     with pytest.raises(ValueError, match="a mock is one of these"):
         t.mock("ship", returns=1, raises=ValueError())
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "told"),
+    [
+        (lambda t: t.fail("charge", "down"), TypeError, "'down' cannot be raised; give an error"),
+        (lambda t: t.mock("charge", raises="down"), TypeError, "'down' cannot be raised"),
+        (lambda t: t.mock("charge", raises=int), TypeError, "cannot be raised"),
+        (lambda t: t.mock("charge", 3), TypeError, "3 is no function of the context"),
+        (lambda t: t.mock(3), TypeError, "3 is no name of a step"),
+        (lambda t: t.fail("charge", OSError, attempt=0), ValueError, "are counted from 1"),
+        (lambda t: t.fail("charge", OSError, attempt=(1, 0)), ValueError, "are counted from 1"),
+        (lambda t: t.fail("charge", OSError, attempt="1"), ValueError, "are counted from 1"),
+        (lambda t: t.fail("charge", OSError, attempt=()), ValueError, "name one at least"),
+    ],
+)
+def test_stand_ins_that_make_no_sense(act: Any, error: type[Exception], told: str) -> None:
+    """What could only fail otherwise than the test says, or never, is refused at once."""
+    with pytest.raises(error, match=told):
+        act(TestEngine(order_of()))

@@ -135,3 +135,12 @@ async def test_a_refused_input_is_raised() -> None:
     async with TestEngine() as t:
         with pytest.raises(ValueError, match="validator"):
             await anext(t.steps(flow))
+
+
+async def test_left_in_the_midst() -> None:
+    """What stands still at a step when the test leaves the engine begins no other step."""
+    seen: list[str] = []
+    async with TestEngine() as t:
+        async for _ in t.steps(order_of(seen)):
+            break
+    assert seen == ["reserve"]

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flux.storage import WorkflowStorage
-from flux.testing.conformance.rule import Rule
+from flux.testing.conformance.rule import KitMisusedError, Rule
 from flux.testing.conformance.rules import RULES
 from flux.testing.conformance.subject import Address, Subject
 from flux.testing.conformance.trial import keep
@@ -30,7 +30,7 @@ class StorageConformance:
 
     def storage(self) -> WorkflowStorage | Awaitable[WorkflowStorage]:
         """A new storage with nothing in it, not opened; it may be an `async def`."""
-        raise NotImplementedError("say how to make an empty storage: def storage(self)")
+        raise KitMisusedError("say how to make an empty storage: def storage(self)")
 
     def address(self, storage: WorkflowStorage) -> Address | None:
         """How another process opens the same: a URL, or a function that `pickle` can carry.
@@ -39,8 +39,9 @@ class StorageConformance:
         """
         return None
 
-    async def dispose(self, storage: WorkflowStorage) -> None:
-        """Remove what the storage keeps; awaited after it was closed."""
+    def dispose(self, storage: WorkflowStorage) -> Awaitable[None] | None:
+        """Remove what the storage keeps, after it was closed; it may be an `async def`."""
+        return None
 
 
 def _test_of(rule: Rule) -> Callable[[Any], None]:

@@ -15,10 +15,10 @@ from typing import Any
 from attrs import frozen
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from flux.errors import StorageError, UniqueKeyTakenError
-from flux.storage import Entry, Lease, SharedValues, WorkflowFilter
+from flux.storage import Entry, Lease, Record, SharedValues, WorkflowFilter
 from flux.testing.clock import ManualClock
 from flux.testing.conformance.expecting import same
 from flux.testing.conformance.model import Model
@@ -31,10 +31,11 @@ SHORTENING = 5.0
 LONGEST = 10.0
 """Seconds that one act may take, with a look at all that is kept."""
 
-IDS = st.sampled_from(KNOWN)
+IDS = st.sampled_from([*KNOWN, "a", "a"])
 OWNERS = st.sampled_from(["one", "two"])
 STATUSES = st.sampled_from(["running", "suspended", "completed"])
 WORKFLOWS = st.sampled_from(["order", "refund"])
+KEYS = st.sampled_from([None, "k"])
 LABELS = st.dictionaries(st.sampled_from(["x", "y"]), st.sampled_from(["1", "2"]), max_size=2)
 REVISIONS = st.integers(0, 6)
 SECONDS = st.sampled_from([0, 1, 2.5, 10])
@@ -48,6 +49,7 @@ MAYBE_END = st.sampled_from([None, None, START])
 TEXTS = st.sampled_from([b"1", b"2"])
 MAYBE_TTL = st.sampled_from([None, 1, 2.5, 10, 0])
 SEEN = st.integers(0, 3)
+INTENTS = st.sampled_from([(), ("reserve",), ("reserve", "charge")])
 SIGNAL_IDS = st.sampled_from([None, "e-1", "e-2"])
 
 
@@ -140,8 +142,7 @@ class Acts(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._runner.run(self._storage.close())
-        if self._subject.dispose is not None:
-            self._runner.run(_awaited(self._subject.dispose(self._storage)))
+        self._runner.run(self._subject.disposed(self._storage))
         self._runner.close()
 
     def agree(self, act: str, *terms: Any, **named: Any) -> None:
@@ -165,6 +166,24 @@ class Acts(RuleBasedStateMachine):
                     self._search.failed(error, len(self._done))
                     raise
 
+    @initialize(
+        made=st.lists(
+            st.fixed_dictionaries(
+                {
+                    "id": IDS, "owner": OWNERS, "workflow": WORKFLOWS, "unique_key": KEYS,
+                    "lease": MAYBE_SECONDS, "wake": MAYBE_SECONDS, "entries": ENTRIES,
+                }
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )  # fmt: skip
+    def begin(self, made: list[dict[str, Any]]) -> None:
+        """A life begins with instances, so that all that follows has something to act on."""
+        for one in made:
+            terms = {name: one.pop(name) for name in ("entries", "lease", "wake")}
+            self.agree("create", record(**one, created_at=self._clock.now()), **terms)
+
     @rule(seconds=st.sampled_from([0.5, 1, 10]))
     def time_passes(self, seconds: float) -> None:
         self._clock.advance(seconds)
@@ -172,12 +191,12 @@ class Acts(RuleBasedStateMachine):
 
     @rule(
         id=IDS, owner=st.none() | OWNERS, workflow=WORKFLOWS, status=STATUSES, labels=LABELS,
-        key=st.sampled_from([None, "k"]), ended_at=MAYBE_END, entries=ENTRIES,
+        unique_key=KEYS, ended_at=MAYBE_END, entries=ENTRIES,
         lease=MAYBE_SECONDS, wake=MAYBE_SECONDS,
     )  # fmt: skip
-    def create(self, id: str, key: str | None, entries: Any, **fields: Any) -> None:
+    def create(self, id: str, entries: Any, **fields: Any) -> None:
         lease, wake = fields.pop("lease"), fields.pop("wake")
-        made = record(id, unique_key=key, created_at=self._clock.now(), **fields)
+        made = record(id, created_at=self._clock.now(), **fields)
         self.agree("create", made, entries=entries, lease=lease, wake=wake)
 
     @rule(
@@ -190,18 +209,25 @@ class Acts(RuleBasedStateMachine):
 
     @rule(
         id=IDS, status=STATUSES, seen=SEEN, lease=MAYBE_SECONDS, wake=MAYBE_SECONDS,
-        ended_at=MAYBE_END, entries=ENTRIES.map(tuple),
+        ended_at=MAYBE_END, entries=ENTRIES.map(tuple), intent=INTENTS, earlier=SECONDS,
+        consumed=st.dictionaries(st.integers(1, 3), STATUSES, max_size=2),
     )  # fmt: skip
-    def save_as_owner(self, id: str, **fields: Any) -> None:
-        found = self._model.load(id)
+    def save_as_owner(self, id: str, earlier: float, **fields: Any) -> None:
+        found = self._head(id)
         if found is not None:
-            owner = found[0].owner or ""
-            expected = found[0].revision
+            fields["updated_at"] = self._clock.now() - timedelta(seconds=earlier)
+            owner, expected = found.owner or "", found.revision
             self.agree("save", checkpoint(id, expected=expected, owner=owner, **fields))
 
     @rule(id=IDS, revision=REVISIONS)
     def delete(self, id: str, revision: int) -> None:
         self.agree("delete", id, revision=revision)
+
+    @rule(id=IDS)
+    def delete_as_it_is(self, id: str) -> None:
+        found = self._head(id)
+        if found is not None:
+            self.agree("delete", id, revision=found.revision)
 
     @rule(id=IDS, owner=OWNERS, lease=SECONDS, held=st.none() | OWNERS)
     def claim(self, id: str, **terms: Any) -> None:
@@ -217,6 +243,19 @@ class Acts(RuleBasedStateMachine):
     @rule(leases=st.lists(st.builds(Lease, id=IDS, owner=OWNERS), max_size=3), lease=SECONDS)
     def renew(self, leases: list[Lease], lease: float) -> None:
         self.agree("renew", leases, lease=lease)
+
+    @rule(ids=st.lists(IDS, max_size=4), lease=SECONDS)
+    def renew_as_owner(self, ids: list[str], lease: float) -> None:
+        heads = [found for id in ids if (found := self._head(id)) is not None]
+        leases = [Lease(id=one.id, owner=one.owner or "") for one in heads]
+        self.agree("renew", leases, lease=lease)
+
+    @rule(id=IDS, seen=SEEN, wake=MAYBE_SECONDS)
+    def release_as_owner(self, id: str, seen: int, wake: float | None) -> None:
+        found = self._head(id)
+        if found is not None:
+            lease = Lease(id=id, owner=found.owner or "", seen=seen)
+            self.agree("release", lease, wake=wake)
 
     @rule(lease=st.builds(Lease, id=IDS, owner=OWNERS, seen=SEEN), wake=MAYBE_SECONDS)
     def release(self, lease: Lease, wake: float | None) -> None:
@@ -255,6 +294,11 @@ class Acts(RuleBasedStateMachine):
         if self._has_values:
             self.agree("delete_value", key)
 
+    def _head(self, id: str) -> Record | None:
+        """The head of an instance by the model, if there is one."""
+        found = self._model.load(id)
+        return None if found is None else found[0]
+
 
 async def _answer(asked: Callable[[], Any]) -> object:
     """What is answered: a value, or the error that is raised."""
@@ -265,7 +309,3 @@ async def _answer(asked: Callable[[], Any]) -> object:
         return type(error), error.key, error.holder
     except (StorageError, ValueError) as error:
         return type(error)
-
-
-async def _awaited(dispose: Any) -> None:
-    await dispose

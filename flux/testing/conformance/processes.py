@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from flux.testing.conformance.rule import KitMisusedError
 from flux.testing.conformance.subject import Address
 
 PROGRAM = (
@@ -24,9 +25,16 @@ class Processes:
     """Starts processes that open the storage at its address."""
 
     def __init__(self, address: Address, *, real_time: bool) -> None:
+        try:
+            carried = pickle.dumps(address)
+        except Exception as error:
+            raise KitMisusedError(
+                f"the address {address!r} cannot be carried to another process: {error}; give a "
+                "URL, or a function of a module, as functools.partial(MyStorage, path)"
+            ) from error
         self._opening = json.dumps(
             {
-                "address": base64.b64encode(pickle.dumps(address)).decode(),
+                "address": base64.b64encode(carried).decode(),
                 "real_time": real_time,
             }
         )

@@ -62,5 +62,9 @@ class RuleBrokenError(AssertionError):
         super().__init__(f"the storage breaks the rule {rule}\n  rule: {rule.text}\n  seen: {why}")
 
 
+class KitMisusedError(TypeError):
+    """The kit was called in a wrong way: that says nothing of the storage."""
+
+
 class RuleSkipped(SkipTest):
     """A rule that cannot be tried on this storage, with the reason."""

@@ -28,6 +28,20 @@ ODD_TEXTS = (
 """What may stand wherever a text is asked for: ids, labels, keys, names."""
 
 
+ALIKE = (
+    "order",
+    "Order",
+    "ORDER",
+    "order ",
+    " order",
+    "orde_",
+    "orde%",
+    "order*",
+    "ordeŕ",
+)
+"""Texts that some servers take for one another: by case, by spaces, as patterns, by accents."""
+
+
 def record(id: str = "order-7", **fields: Any) -> Record:
     """A new instance of the workflow `order`, owned by `one`."""
     defaults: dict[str, Any] = {

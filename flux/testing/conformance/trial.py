@@ -1,16 +1,16 @@
 """One rule's turn: an empty storage, and what else the rule asks for."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 
 from flux.clock import Clock
 from flux.errors import StorageClosedError
-from flux.storage import Notices, SharedValues, TimeKeeper, WorkflowStorage
+from flux.storage import Notices, SharedValues, TimeKeeper, WorkflowFilter, WorkflowStorage
 from flux.testing.clock import ManualClock
 from flux.testing.conformance.processes import Processes
-from flux.testing.conformance.rule import Rule, RuleBrokenError, RuleSkipped
+from flux.testing.conformance.rule import KitMisusedError, Rule, RuleBrokenError, RuleSkipped
 from flux.testing.conformance.subject import Address, Subject, opened_at
 from flux.testing.conformance.time import Time
 
@@ -22,13 +22,13 @@ async def keep(rule: Rule, subject: Subject) -> None:
     """Try one rule: `RuleBrokenError` if the storage breaks it, `RuleSkipped` if it cannot be.
 
     Whatever a storage raises that the rule does not expect breaks the rule, and so does a storage
-    that is stuck.
+    that is stuck. `KitMisusedError` if what the kit was given is no storage, or none that is empty.
     """
     try:
         async with asyncio.timeout(rule.longest), AsyncExitStack() as stack:
             trial = Trial(subject, stack)
             await rule.check(**{name: await trial.give(name) for name in rule.asks})
-    except RuleSkipped:
+    except (RuleSkipped, KitMisusedError):
         raise
     except Exception as error:
         raise RuleBrokenError(rule, _told(error, rule)) from error
@@ -59,6 +59,7 @@ class Trial:
         if not self._is_open:
             await self._opened(storage, self._clock)
             self._is_open = True
+            await _check_empty(storage)
         return storage
 
     async def _closed_given(self) -> WorkflowStorage:
@@ -111,8 +112,7 @@ class Trial:
     async def _made(self) -> WorkflowStorage:
         if self._storage is None:
             self._storage = await self._subject.made()
-            if self._subject.dispose is not None:
-                self._stack.push_async_callback(self._subject.dispose, self._storage)
+            self._stack.push_async_callback(self._subject.disposed, self._storage)
         return self._storage
 
     async def _opener(self, clock: Clock) -> Another:
@@ -133,6 +133,18 @@ class Trial:
         if address is None:
             raise RuleSkipped("no address was given at which it can be opened once more")
         return address
+
+
+async def _check_empty(storage: WorkflowStorage) -> None:
+    found: Sequence[object] = ()
+    # A storage that cannot list breaks rules; that is not to be told here.
+    with suppress(Exception):
+        found = await storage.list(WorkflowFilter(limit=1))
+    if found:
+        raise KitMisusedError(
+            f"{storage!r} was new and is not empty; each rule needs a storage of its own, "
+            "on a place that nothing else uses"
+        )
 
 
 async def _closed_at_last(storage: WorkflowStorage) -> None:

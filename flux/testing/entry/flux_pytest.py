@@ -37,12 +37,19 @@ def pytest_configure(config: pytest.Config) -> None:
     workflows = [*config.getini("flux_cov_of"), *config.getoption("flux_cov_of")]
     fail_under = config.getoption("flux_cov_fail_under")
     if fail_under is None and config.getini("flux_cov_fail_under"):
-        fail_under = float(config.getini("flux_cov_fail_under"))
+        fail_under = _percent(config.getini("flux_cov_fail_under"))
     is_on = config.getoption("flux_cov") or config.getini("flux_cov")
     if is_on or workflows or fail_under is not None:
         from flux.testing.pytest_plugin import CoveragePlugin
 
         config.pluginmanager.register(CoveragePlugin(workflows, fail_under), "flux-cov")
+
+
+def _percent(told: str) -> float:
+    try:
+        return float(told)
+    except ValueError as error:
+        raise pytest.UsageError(f"flux_cov_fail_under={told}: give a number of percent") from error
 
 
 @pytest.fixture

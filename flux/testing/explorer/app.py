@@ -1,5 +1,6 @@
 """The workflows that are explored, as the code of each process makes them."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from attrs import evolve, field, frozen
 from flux.definition.builder import Workflow
 from flux.definition.step import StepDefinition
 from flux.definition.workflow import WorkflowDefinition
+from flux.testing.explorer.errors import ExplorationError
 from flux.testing.explorer.outcome import with_children
 from flux.testing.explorer.points import Course
 from flux.testing.explorer.process import Process
@@ -40,6 +42,12 @@ class App:
             given: Any = explored
             is_made = callable(given) and not isinstance(given, Given)
             found = given() if is_made else given
+            if inspect.isawaitable(found):
+                if inspect.iscoroutine(found):
+                    found.close()
+                raise TypeError(
+                    f"{explored!r} is async; give a plain function that makes the workflow"
+                )
             listed = found if isinstance(found, list | tuple) else [found]
             if not listed or not all(isinstance(one, Given) for one in listed):
                 raise TypeError(
@@ -108,6 +116,11 @@ def _has_undo(
 
 def _failing_at_the_end(definition: WorkflowDefinition) -> WorkflowDefinition:
     """The workflow with one more step, after all its ends, which fails."""
+    if LAST in definition:
+        raise ExplorationError(
+            f"the explorer adds a step {LAST!r} of its own, and workflow {definition.name!r} has "
+            "one; call it something else, or explore with rollback=False"
+        )
 
     async def fail(ctx: Any) -> None:
         raise MadeUpError("the explorer lets the workflow fail at its end")

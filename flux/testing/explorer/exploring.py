@@ -16,7 +16,7 @@ from flux.testing.explorer.outcome import Outcome
 from flux.testing.explorer.points import Course, CrashPoint, When
 from flux.testing.explorer.report import CrashFinding, CrashReport
 from flux.testing.explorer.running import Run, Scene, StorageFactory, explored_under, memory
-from flux.testing.explorer.script import ScriptAction
+from flux.testing.explorer.script import ScriptAction, checked_script
 
 
 async def explore(
@@ -27,7 +27,7 @@ async def explore(
     script: Sequence[ScriptAction] = (),
     storage: StorageFactory = memory,
     rollback: bool = True,
-    ignore: Sequence[str] = (),
+    ignore: str | Sequence[str] = (),
     only: str | Sequence[str] = (),
     config: FluxConfig | None = None,
     limit: Duration = 10,
@@ -52,19 +52,19 @@ async def explore(
     `ExplorationError` if a run does not end, or does not fit its script; `TypeError` or
     `ValueError` for what makes no sense.
     """
-    seeds = (only,) if isinstance(only, str) else tuple(only)
+    seeds, ignored = _listed("only", only), _listed("ignore", ignore)
+    if not seconds(limit):
+        raise ValueError(f"limit={limit!r}: a run takes time")
     scene = Scene(
         app=App.of(workflow),
         input=input,
         storage=_factory(storage),
         outside=Outside(effects),
-        script=tuple(script),
+        script=checked_script(script),
         config=explored_under(config),
         limit=seconds(limit),
     )
-    exploration = _Exploration(
-        scene, ignore=tuple(ignore), only=frozenset(map(CrashPoint.parse, seeds))
-    )
+    exploration = _Exploration(scene, ignore=ignored, only=frozenset(map(CrashPoint.parse, seeds)))
     try:
         await exploration.walk(Course.FORWARD)
         if rollback and exploration.may_roll_back:
@@ -88,6 +88,9 @@ class _Exploration:
     given_up: list[str] = Factory(list)
     unreached: list[str] = Factory(list)
     may_roll_back: bool = False
+    status: str = ""
+    resting: Sequence[str] = ()
+    untaken: Sequence[str] = ()
 
     async def walk(self, course: Course) -> None:
         """The whole run, and its crash points."""
@@ -109,6 +112,9 @@ class _Exploration:
         self.saves += whole.story.tried
         if whole.refused:
             raise ExplorationError(f"the script does not fit the run: {whole.refused[0]}")
+        if course is Course.FORWARD:
+            self.status, self.resting = whole.status, whole.resting
+            self.untaken = whole.untaken
         self._judge(Judged(course, None, whole), whole)
         again = await Run(self.scene, course).outcome()
         self._judge(Judged(course, None, again), whole)
@@ -140,6 +146,10 @@ class _Exploration:
         self.findings += judged.rules()
         if outcome.left.gave_up - whole.left.gave_up:
             self.given_up.append(seed)
+            if outcome.status == WorkflowStatus.ROLLBACK_FAILED:
+                # To give up is by design; a compensator that cannot undo it then is not.
+                found = judged.differences(whole, self.ignore)
+                self.findings += [one for one in found if one.rule == "status"]
         else:
             self.findings += judged.differences(whole, self.ignore)
 
@@ -157,7 +167,19 @@ class _Exploration:
             findings=tuple(dict.fromkeys(self.findings)),
             given_up=tuple(self.given_up),
             unreached=tuple(self.unreached),
+            status=self.status,
+            resting=tuple(self.resting),
+            untaken=tuple(self.untaken),
         )
+
+
+def _listed(name: str, given: str | Sequence[str]) -> tuple[str, ...]:
+    listed = (given,) if isinstance(given, str) else given
+    if not isinstance(listed, list | tuple | set | frozenset):
+        raise TypeError(f"{name}={given!r}: give a text, or a list of them")
+    if not all(isinstance(one, str) for one in listed):
+        raise TypeError(f"{name}={given!r}: give texts")
+    return tuple(listed)
 
 
 def _factory(storage: object) -> StorageFactory:

@@ -14,7 +14,7 @@ from flux.errors import InstanceNotFoundError
 from flux.state.execution import Execution
 from flux.state.instance import Instance
 from flux.state.status import Outcome as Known
-from flux.state.status import WorkflowStatus
+from flux.state.status import StepStatus, WorkflowStatus
 from flux.storage import WorkflowStorage
 from flux.testing.explorer.story import Story
 
@@ -34,20 +34,28 @@ class Outcome:
     """The end of a run: its story, and what is compared with the run without a crash.
 
     `document` holds `status`, `data` and `steps` of the instance, the same for its sub-workflows
-    by id under `children`, and the `effects`; with `unknown` and `is_graph`, which only say
-    what may differ. `stuck` tells of instances that nobody will drive on,
-    `refused` of actions of the script that the engine refused.
+    by id under `children`, and the `effects`; with `unknown`, `is_graph` and `is_beside` (it ran
+    beside a step that failed, in an instance above it), which only say what may differ. `stuck`
+    tells of instances that nobody will drive on, `refused` of actions of the script that the engine
+    refused, `untaken` of its signals that no step has taken.
     """
 
     story: Story
     document: Document
     stuck: Sequence[str]
     refused: Sequence[str]
+    untaken: Sequence[str]
     left: "Leavings"
 
     @property
     def status(self) -> str:
         return str(self.document["status"])
+
+    @property
+    def resting(self) -> Sequence[str]:
+        """The steps that still wait for something."""
+        steps = self.document["steps"].items()
+        return [name for name, step in steps if step["status"] == StepStatus.SUSPENDED]
 
 
 @frozen
@@ -79,6 +87,10 @@ async def document_of(
     seen = {
         id: await _instance_document(storage, id, graphs) for id in {root: 0, **dict.fromkeys(ids)}
     }
+    for one in seen.values():
+        above = seen.get(one.pop("parent"), {})
+        is_undone_graph = above.get("is_graph", False) and above["status"] in _BACK
+        one["is_beside"] = is_undone_graph or above.get("is_beside", False)
     document = seen.pop(root)
     return {**document, "children": seen, "effects": effects}
 
@@ -152,9 +164,12 @@ def _comparable(here: Document, there: Document) -> tuple[Document, Document]:
     one, other = dict(here), dict(there)
     unknown = set(one.pop("unknown")) ^ set(other.pop("unknown"))
     is_graph = one.pop("is_graph") | other.pop("is_graph")
+    is_beside = one.pop("is_beside") | other.pop("is_beside")
     if one["status"] in _BACK and other["status"] in _BACK:
-        if {one["status"], other["status"]} <= _UNDONE:
+        # One that had not begun beside a failure ends as cancelled, not as rolled back.
+        if is_beside or {one["status"], other["status"]} <= _UNDONE:
             one["status"] = other["status"]
+        is_graph |= is_beside
         for document in (one, other) if is_graph or unknown else ():
             del document["data"]
             steps = document["steps"]
@@ -163,7 +178,7 @@ def _comparable(here: Document, there: Document) -> tuple[Document, Document]:
             }
     if "children" in one and "children" in other:
         one["children"], other["children"] = dict(one["children"]), dict(other["children"])
-        for id in one["children"] | other["children"]:
+        for id in list(one["children"] | other["children"]):
             _make_comparable(id, one["children"], other["children"])
     return one, other
 
@@ -173,6 +188,9 @@ def _make_comparable(id: str, here: dict[str, Any], there: dict[str, Any]) -> No
         here[id], there[id] = _comparable(here[id], there[id])
         return
     lonely = here if id in here else there
+    if lonely[id]["is_beside"]:
+        del lonely[id]  # it depends on the order whether it had begun
+        return
     lonely[id] = lonely[id]["status"]
 
 
@@ -181,13 +199,21 @@ async def _instance_document(
 ) -> dict[str, Any]:
     instance = await _instance(storage, id)
     if instance is None:
-        return {"status": "not stored", "data": {}, "steps": {}, "unknown": [], "is_graph": False}
+        return {
+            "status": "not stored",
+            "data": {},
+            "steps": {},
+            "unknown": [],
+            "is_graph": False,
+            "parent": None,
+        }
     return {
         "status": instance.head.status.value,
         "data": orjson.loads(orjson.dumps(instance.data)),
         "steps": {e.step: _step(e) for e in instance.history()},
         "unknown": [e.step for e in instance.history() if e.outcome is Known.UNKNOWN],
         "is_graph": instance.origin.workflow in graphs,
+        "parent": None if instance.origin.parent is None else instance.origin.parent.id,
     }
 
 

@@ -5,6 +5,7 @@ from itertools import groupby
 
 from attrs import frozen
 
+from flux.state.status import WorkflowStatus
 from flux.testing.explorer.errors import CrashesFoundError
 from flux.testing.explorer.points import Course, CrashPoint, When
 
@@ -60,7 +61,8 @@ class CrashReport:
     `saves` counts those of the runs without a crash, `points` the runs with one. `given_up` are the
     seeds of those in which an at-most-once step gave up, since nobody knew whether it had acted:
     they end otherwise by design, and only the rules were looked at. `unreached` are the seeds of
-    points that a run did not come to.
+    points that a run did not come to. `status` is how the run without a crash ended, `resting` the
+    steps that still wait there, `untaken` the signals of the script that no step has taken.
     """
 
     workflow: str
@@ -69,6 +71,9 @@ class CrashReport:
     findings: Sequence[CrashFinding]
     given_up: Sequence[str] = ()
     unreached: Sequence[str] = ()
+    status: str = WorkflowStatus.COMPLETED.value
+    resting: Sequence[str] = ()
+    untaken: Sequence[str] = ()
 
     @property
     def ok(self) -> bool:
@@ -85,6 +90,11 @@ class CrashReport:
         lines = [
             f"{self.workflow}: {self.saves} saves, {self.points} crash points tried; {_sum(places)}"
         ]
+        if self.status != WorkflowStatus.COMPLETED:
+            waiting = f", at {', '.join(map(repr, self.resting))}" if self.resting else ""
+            lines.append(f"without a crash it ends as {self.status}{waiting}")
+        if self.untaken:
+            lines.append(f"no step took {', '.join(self.untaken)}")
         if self.given_up:
             lines.append(f"an at-most-once step gave up at: {', '.join(self.given_up)}")
         if self.unreached:

@@ -20,7 +20,7 @@ from flux.testing.explorer.outcome import Outcome, document_of, leavings
 from flux.testing.explorer.points import Course, CrashPoint
 from flux.testing.explorer.process import DiedError, Process
 from flux.testing.explorer.pulse import ExplorerClock, Pulse
-from flux.testing.explorer.script import Advance, ScriptAction
+from flux.testing.explorer.script import Advance, ScriptAction, number_in_script
 from flux.testing.explorer.story import Story
 from flux.testing.explorer.view import view_of
 
@@ -74,9 +74,13 @@ class Run:
         """Run until nothing more happens."""
         await self._scene.outside.reset()
         made = self._scene.storage()
-        self.storage = await made if inspect.isawaitable(made) else made
+        made = await made if inspect.isawaitable(made) else made
+        if not callable(getattr(made, "claim_due", None)):
+            raise TypeError(f"storage= has given {made!r}, which is no WorkflowStorage")
+        self.storage = made
         await self.storage.init(self._clock)
         try:
+            await self._check_empty()
             await self._check_time()
             async with asyncio.timeout(self._scene.limit) as within:
                 return await self._lives()
@@ -122,6 +126,7 @@ class Run:
             ),
             stuck=await self._stuck(),
             refused=self._refused,
+            untaken=await self._untaken(),
             left=await leavings(self.storage, ids, workflows),
         )
 
@@ -220,7 +225,24 @@ class Run:
             if not self._rests(record)
         ]
 
+    async def _untaken(self) -> Sequence[str]:
+        """The signals of the script that no step has taken."""
+        inboxes = [await self.storage.signals(id) for id in self._story.ids]
+        return [
+            str(self._scene.script[number - 1])
+            for inbox in inboxes
+            for one in inbox
+            if one.consumed_by is None and (number := number_in_script(one.signal.signal_id))
+        ]
+
     # What cannot be explored
+
+    async def _check_empty(self) -> None:
+        if await self.storage.count(WorkflowFilter()):
+            raise ExplorationError(
+                f"storage= has given {self.storage!r}, which holds instances already; each run "
+                "needs a storage of its own, on a place that nothing else uses"
+            )
 
     async def _check_time(self) -> None:
         if not isinstance(self.storage, TimeKeeper):
@@ -249,6 +271,8 @@ def memory() -> WorkflowStorage:
 
 def explored_under(config: FluxConfig | None) -> FluxConfig:
     """The settings of the engines: the user's, with a short lease and without a log."""
+    if config is not None and not isinstance(config, FluxConfig):
+        raise TypeError(f"config={config!r}: give a FluxConfig")
     silent = logging.getLogger("flux.testing.explorer")
     silent.disabled = True
     return evolve(config or FluxConfig(), lease=LEASE, poll=LEASE, logger=silent)

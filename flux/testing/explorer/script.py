@@ -26,7 +26,7 @@ class SendSignal:
     async def send(self, engine: FluxEngine, root: str, number: int) -> None:
         """Send it as the action of this number; once sent, it is not sent again."""
         id = _instance_at(root, self.to)
-        signal_id = f"script:{number}"
+        signal_id = f"{_SIGNAL_ID}{number}"
         await engine.signal(id, self.name, self.payload, signal_id=signal_id, wait=False)
 
 
@@ -53,6 +53,16 @@ class Advance:
         return f"advance({self.seconds:g} s)"
 
 
+_SIGNAL_ID = "script:"
+
+
+def number_in_script(signal_id: str | None) -> int | None:
+    """The number of the action that has sent the signal, if the script has."""
+    if signal_id is None or not signal_id.startswith(_SIGNAL_ID):
+        return None
+    return int(signal_id.removeprefix(_SIGNAL_ID))
+
+
 ScriptAction = SendSignal | Cancel | Advance
 
 
@@ -61,17 +71,33 @@ def signal(name: str, payload: Any = None, *, to: str | None = None) -> ScriptAc
 
     `to` names the step of a sub-workflow that gets it, `"outer/inner"` one within another.
     """
+    if to is not None and not isinstance(to, str):
+        raise TypeError(f"to={to!r}: give the name of the step of a sub-workflow")
     return SendSignal(signal_name(name), payload, to)
 
 
 def cancel(*, rollback: bool = True) -> ScriptAction:
     """Cancel the instance once the run has come to rest."""
+    if not isinstance(rollback, bool):
+        raise TypeError(f"rollback={rollback!r}: give True or False")
     return Cancel(rollback)
 
 
 def advance(amount: float = 0, /, **units: float) -> ScriptAction:
     """Let time pass once the run has come to rest: seconds, or the units of a `timedelta`."""
     return Advance(seconds(amount) + seconds(timedelta(**units)))
+
+
+def checked_script(script: Sequence[ScriptAction]) -> tuple[ScriptAction, ...]:
+    """The actions given; `TypeError` for what is none."""
+    given = tuple(script) if isinstance(script, list | tuple) else (script,)
+    for action in given:
+        if not isinstance(action, ScriptAction) or not isinstance(script, list | tuple):
+            raise TypeError(
+                f"script={script!r}: give a list of actions, as "
+                '[signal("paid", {...}), advance(days=2), cancel()]'
+            )
+    return given
 
 
 def script_of(document: Any) -> Sequence[ScriptAction]:

@@ -48,6 +48,24 @@ async def held_by_another(storage: WorkflowStorage, clock: ManualClock) -> None:
 
 
 @rule
+async def to_the_microsecond(storage: WorkflowStorage, clock: ManualClock) -> None:
+    """A lease counts up to its last microsecond, and no longer."""
+    await storage.create(record(), lease=30)
+    clock.advance(29.999999)
+    same(await storage.claim("order-7", owner="two", lease=30), None)
+    clock.advance(0.000001)
+    there(await storage.claim("order-7", owner="two", lease=30))
+
+
+@rule
+async def ended(storage: WorkflowStorage) -> None:
+    """What has ended can be claimed, as by who resumes it."""
+    await storage.create(record(status="failed", ended_at=START))
+    claimed = there(await storage.claim("order-7", owner="two", lease=30))
+    same((claimed.ended_at, claimed.owner), (START, "two"))
+
+
+@rule
 async def own_token_is_no_pass(storage: WorkflowStorage) -> None:
     """Even the owner cannot claim what is leased, unless it says that it holds it."""
     await storage.create(record(), lease=30)

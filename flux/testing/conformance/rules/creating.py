@@ -3,12 +3,14 @@
 import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 
+from attrs import evolve
+
 from flux.storage import Entry, StoredSignal, WorkflowStorage
 from flux.testing.clock import ManualClock
 from flux.testing.conformance.expecting import same
 from flux.testing.conformance.looking import bodies, due, head, ids
 from flux.testing.conformance.rule import rule
-from flux.testing.conformance.sample import ODD_TEXTS, START, checkpoint, record, signal
+from flux.testing.conformance.sample import ALIKE, ODD_TEXTS, START, checkpoint, record, signal
 
 
 @rule
@@ -24,6 +26,35 @@ async def round_trip(storage: WorkflowStorage, clock: ManualClock) -> None:
     )
     same(await storage.create(given), True)
     same(await storage.load("order-7"), (given, ()))
+
+
+@rule
+async def microseconds(storage: WorkflowStorage) -> None:
+    """Times are kept to the microsecond, and instances are told apart by one."""
+    times = [START + timedelta(microseconds=n) for n in (123_456, 123_457, 999_999)]
+    given = record("b", created_at=times[0], updated_at=times[2], ended_at=times[1])
+    await storage.create(given)
+    await storage.create(record("a", created_at=times[1]))
+    same(await storage.load("b"), (given, ()))
+    same(await ids(storage), ["a", "b"])
+    sent = evolve(signal(), sent_at=times[2])
+    await storage.send_signal("b", sent)
+    same(await storage.signals("b"), (StoredSignal(number=1, signal=sent),))
+
+
+@rule
+async def texts_are_told_apart(storage: WorkflowStorage) -> None:
+    """Ids, names, statuses, labels, keys and ids of signals are equal only if each character is."""
+    await storage.create(record("inbox", workflow="inbox"))
+    for id in ALIKE:
+        made = record(id, workflow=id, status=id, labels={"city": id}, unique_key=id)
+        same(await storage.create(made), True)
+        await storage.send_signal("inbox", signal(signal_id=id))
+    for id in ALIKE:
+        same(await ids(storage, name=id), [id])
+        same(await ids(storage, status=id), [id])
+        same(await ids(storage, labels={"city": id}), [id])
+    same([one.signal.signal_id for one in await storage.signals("inbox")], list(ALIKE))
 
 
 @rule

@@ -32,6 +32,17 @@ async def wake_time_came(storage: WorkflowStorage, clock: ManualClock) -> None:
 
 
 @rule
+async def to_the_microsecond(storage: WorkflowStorage, clock: ManualClock) -> None:
+    """Nothing is due a microsecond too early, neither by lease nor by wake time."""
+    await storage.create(record("leased"), lease=60)
+    await storage.create(record("resting"), wake=60)
+    clock.advance(59.999999)
+    same(await due(storage), [])
+    clock.advance(0.000001)
+    same(await due(storage), ["leased", "resting"])
+
+
+@rule
 async def new_heads(storage: WorkflowStorage, clock: ManualClock) -> None:
     """A claim of what is due gives whole heads of a new revision, and leaves `wake_at`."""
     await storage.create(record(fixed=b"[1]"), wake=0)
@@ -110,6 +121,17 @@ async def limit_over_workflows(storage: WorkflowStorage) -> None:
     claimed = await storage.claim_due(owner="two", lease=30, limit=3, workflows=both)
     same([one.id for one in claimed], ["0", "1", "2"])
     same(await due(storage, limit=1), ["3"])
+
+
+@rule
+async def limit_after_workflows(storage: WorkflowStorage, clock: ManualClock) -> None:
+    """What does not fit, however long it is due, takes nothing of the limit."""
+    for number in range(3):
+        await storage.create(record(str(number), workflow="refund"), wake=number)
+    await storage.create(record("order-7"), wake=3)
+    clock.advance(10)
+    claimed = await storage.claim_due(owner="two", lease=30, limit=1, workflows=["order"])
+    same([one.id for one in claimed], ["order-7"])
 
 
 @rule

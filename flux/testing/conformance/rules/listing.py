@@ -1,6 +1,8 @@
 """Lists, filters, pages, counts."""
 
+import asyncio
 from datetime import timedelta
+from typing import Any
 
 from flux.storage import WorkflowFilter, WorkflowStorage
 from flux.testing.conformance.expecting import same
@@ -73,6 +75,34 @@ async def by_labels(storage: WorkflowStorage) -> None:
 
 
 @rule
+async def by_all_conditions(storage: WorkflowStorage) -> None:
+    """All conditions must hold: what fails one of them is neither listed nor counted."""
+    fits: dict[str, Any] = {
+        "workflow": "order",
+        "status": "failed",
+        "labels": {"city": "Oslo", "size": "L"},
+        "ended_at": START,
+    }
+    await storage.create(record("fits", **fits))
+    others: list[dict[str, Any]] = [
+        {"workflow": "refund"},
+        {"status": "completed"},
+        {"labels": {"city": "Oslo", "size": "M"}},
+        {"labels": {"city": "Bergen", "size": "L"}},
+        {"ended_at": START + timedelta(seconds=1)},
+        {"ended_at": None},
+    ]
+    for number, other in enumerate(others):
+        await storage.create(record(str(number), **(fits | other)))
+    asked = WorkflowFilter(
+        name="order", status="failed", labels=fits["labels"],
+        ended_before=START + timedelta(seconds=1),
+    )  # fmt: skip
+    same([one.id for one in await storage.list(asked)], ["fits"])
+    same(await storage.count(asked), 1)
+
+
+@rule
 async def limit_and_offset(storage: WorkflowStorage) -> None:
     """`offset` skips, `limit` ends the list."""
     for number in range(5):
@@ -89,6 +119,14 @@ async def default_limit(storage: WorkflowStorage) -> None:
     for number in range(101):
         await storage.create(record(str(number)))
     same((len(await ids(storage)), len(await ids(storage, limit=200))), (100, 101))
+
+
+@rule
+async def as_many_as_asked(storage: WorkflowStorage) -> None:
+    """A list is no shorter than its limit says, if there is more than a thousand."""
+    await asyncio.gather(*(storage.create(record(str(number))) for number in range(1_100)))
+    same(len(await ids(storage, limit=2_000)), 1_100)
+    same(await storage.count(WorkflowFilter()), 1_100)
 
 
 @rule

@@ -1,5 +1,6 @@
 """Renewing leases."""
 
+import asyncio
 from datetime import timedelta
 
 from flux.storage import Lease, WorkflowStorage
@@ -20,6 +21,40 @@ async def all_in_one_call(storage: WorkflowStorage, clock: ManualClock) -> None:
     same(await storage.renew(leases, lease=30), {"a": 0, "b": 0})
     renewed = await head(storage, "b")
     same((renewed.lease_until, renewed.revision), (START + timedelta(seconds=50), 1))
+
+
+@rule
+async def beside_lost_ones(storage: WorkflowStorage, clock: ManualClock) -> None:
+    """What is lost does not keep the others from being renewed."""
+    for id in ("a", "b"):
+        await storage.create(record(id), lease=30)
+    leases = [
+        Lease(id=id, owner=owner) for id, owner in (("a", "two"), ("no", "one"), ("b", "one"))
+    ]
+    clock.advance(20)
+    same(await storage.renew(leases, lease=2.25), {"b": 0})
+    same((await head(storage, "a")).lease_until, START + timedelta(seconds=30))
+
+
+@rule
+async def from_now(storage: WorkflowStorage, clock: ManualClock) -> None:
+    """A renewed lease runs from now for as long as was asked, to the fraction, even if shorter."""
+    await storage.create(record(), lease=30)
+    clock.advance(20)
+    await storage.renew([Lease(id="order-7", owner="one")], lease=2.25)
+    same((await head(storage)).lease_until, START + timedelta(seconds=22.25))
+
+
+@rule
+async def a_thousand(storage: WorkflowStorage, clock: ManualClock) -> None:
+    """One call renews them all, however many they are."""
+    names = [f"{number:04}" for number in range(1_100)]
+    await asyncio.gather(*(storage.create(record(id), lease=30) for id in names))
+    clock.advance(29)
+    leases = [Lease(id=id, owner="one") for id in names]
+    same(dict(await storage.renew(leases, lease=30)), dict.fromkeys(names, 0))
+    clock.advance(29)
+    same(await due(storage), [])
 
 
 @rule

@@ -50,6 +50,34 @@ async def ended_at(storage: WorkflowStorage) -> None:
 
 
 @rule
+async def nothing_stays(storage: WorkflowStorage) -> None:
+    """A save without intent, or without wake time, leaves none of those of before."""
+    await storage.create(record(intent=("reserve",)), lease=30, wake=60)
+    await storage.save(checkpoint(intent=(), wake=None))
+    stored = await head(storage)
+    same((stored.intent, stored.wake_at), ((), None))
+
+
+@rule
+async def updated_at(storage: WorkflowStorage) -> None:
+    """When it was updated is what the save says, not when the storage wrote it."""
+    await storage.create(record())
+    earlier = START - timedelta(days=1, microseconds=1)
+    await storage.save(checkpoint(updated_at=earlier))
+    same((await head(storage)).updated_at, earlier)
+
+
+@rule
+async def fractions(storage: WorkflowStorage, clock: ManualClock) -> None:
+    """Lease and wake may be fractions of a second."""
+    await storage.create(record())
+    await storage.save(checkpoint(lease=2.25, wake=1.5))
+    stored = await head(storage)
+    same(stored.lease_until, START + timedelta(seconds=2.25))
+    same(stored.wake_at, START + timedelta(seconds=1.5))
+
+
+@rule
 async def entries(storage: WorkflowStorage) -> None:
     """A save adds entries and replaces those of the same number."""
     await storage.create(record(), entries=[Entry(number=1, body=b"1"), Entry(number=2, body=b"2")])
@@ -89,7 +117,8 @@ async def unknown_instance(storage: WorkflowStorage) -> None:
 @rule
 async def stale_leaves_nothing(storage: WorkflowStorage) -> None:
     """A refused save writes neither head nor entries nor inbox."""
-    await storage.create(record(), entries=[Entry(number=1, body=b"1")])
+    first = [Entry(number=1, body=b"1")]
+    await storage.create(record(), entries=first, lease=30, wake=60)
     await storage.send_signal("order-7", signal())
     before = (await storage.load("order-7"), await storage.signals("order-7"))
     with refused(StaleInstanceError):
@@ -117,6 +146,16 @@ async def repetition_after_the_next(storage: WorkflowStorage) -> None:
     await storage.save(checkpoint(expected=2))
     with refused(StaleInstanceError):
         await storage.save(checkpoint())
+
+
+@rule
+async def repetition_after_a_release(storage: WorkflowStorage) -> None:
+    """A save repeated after its lease was given back does not take it anew."""
+    await storage.create(record(), lease=30)
+    await storage.save(checkpoint())
+    await storage.release(Lease(id="order-7", owner="one"))
+    same(await storage.save(checkpoint()), 0)
+    same((await head(storage)).lease_until, None)
 
 
 @rule

@@ -53,6 +53,27 @@ async def many_at_once(storage: WorkflowStorage) -> None:
 
 
 @rule
+async def a_thousand(storage: WorkflowStorage) -> None:
+    """The inbox comes whole and in order, however many signals it holds."""
+    await storage.create(record())
+    for _ in range(11):
+        await asyncio.gather(*(storage.send_signal("order-7", signal()) for _ in range(100)))
+    same([one.number for one in await storage.signals("order-7")], list(range(1, 1_101)))
+    same(len(await storage.signals("order-7", after=50)), 1_050)
+
+
+@rule
+async def takers_stay(storage: WorkflowStorage) -> None:
+    """What a later save consumes leaves earlier signals with their takers."""
+    await storage.create(record())
+    for _ in range(3):
+        await storage.send_signal("order-7", signal())
+    await storage.save(checkpoint(consumed={1: "a"}, seen=3))
+    await storage.save(checkpoint(expected=2, consumed={2: "b"}, seen=3))
+    same([one.consumed_by for one in await storage.signals("order-7")], ["a", "b", None])
+
+
+@rule
 async def known_id(storage: WorkflowStorage) -> None:
     """A known signal id is answered with the earlier signal, and nothing is written."""
     await storage.create(record())

@@ -24,6 +24,14 @@ async def taken(storage: WorkflowStorage) -> None:
 
 
 @rule
+async def empty(storage: WorkflowStorage) -> None:
+    """An empty text is a key like any other."""
+    await storage.create(record("first", unique_key=""))
+    with refused(UniqueKeyTakenError):
+        await storage.create(record("second", unique_key=""))
+
+
+@rule
 async def id_comes_first(storage: WorkflowStorage) -> None:
     """A repeated create is not told of the key that it holds itself."""
     await storage.create(record(unique_key="key"))

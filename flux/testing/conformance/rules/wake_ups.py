@@ -52,6 +52,17 @@ async def unseen_but_driven(storage: WorkflowStorage) -> None:
 
 
 @rule
+async def ended(storage: WorkflowStorage, clock: ManualClock) -> None:
+    """An instance that has ended is due for a signal as any other at rest."""
+    await storage.create(record(), lease=30)
+    await storage.save(checkpoint(lease=None, ended_at=START))
+    clock.advance(3)
+    await storage.send_signal("order-7", signal())
+    same((await head(storage)).wake_at, clock.now())
+    same(await due(storage), ["order-7"])
+
+
+@rule
 async def due_already(storage: WorkflowStorage, clock: ManualClock) -> None:
     """A signal to an instance that is due already leaves its place in the order."""
     await storage.create(record(), wake=1)
