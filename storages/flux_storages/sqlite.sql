@@ -90,22 +90,34 @@ INSERT INTO labels (name, value, id) VALUES (:name, :value, :id);
 -- Whether a repeated `create` finds what it made itself.
 SELECT 1 FROM instances WHERE id = :id AND owner = :owner AND revision = 1;
 
--- save --
--- The compare-and-set. Who goes to rest without having seen the last signal is due at once.
+-- save_and_go_on --
+-- The compare-and-set of a driver that keeps an instance as it is, most of all saves. SQLite touches
+-- every index on a column that is set, even to the value that it has, so only what moves is set.
 UPDATE instances SET
     revision = revision + 1,
-    status = :status,
-    lease_until = :lease_until,
-    wake_at = CASE
-        WHEN :lease_until IS NULL AND last_signal > :seen THEN min(coalesce(:wake_at, :now), :now)
-        ELSE :wake_at
-    END,
-    updated_at = :updated_at,
-    ended_at = :ended_at,
-    intent = :intent,
-    payload = :payload
-WHERE id = :id AND revision = :expected AND owner = :owner
-RETURNING last_signal;
+    lease_until = ?,
+    updated_at = ?,
+    intent = ?,
+    payload = ?
+WHERE id = ? AND revision = ? AND owner = ? AND last_signal = ? AND status = ?
+    AND wake_at IS NULL AND ended_at IS NULL;
+
+-- save --
+-- The compare-and-set of any other save.
+UPDATE instances SET
+    revision = revision + 1,
+    status = ?,
+    lease_until = ?,
+    wake_at = ?,
+    updated_at = ?,
+    ended_at = ?,
+    intent = ?,
+    payload = ?
+WHERE id = ? AND revision = ? AND owner = ? AND last_signal = ?;
+
+-- unsaved --
+-- The last signal of the head that a `save` expects.
+SELECT last_signal FROM instances WHERE id = :id AND revision = :expected AND owner = :owner;
 
 -- saved_before --
 -- What a repeated `save` finds if it was done the first time.
@@ -113,7 +125,7 @@ SELECT last_signal FROM instances
 WHERE id = :id AND revision = :expected + 1 AND owner = :owner;
 
 -- save_entry --
-INSERT INTO history (id, number, body) VALUES (:id, :number, :body)
+INSERT INTO history (id, number, body) VALUES (?, ?, ?)
 ON CONFLICT (id, number) DO UPDATE SET body = excluded.body;
 
 -- consume --
