@@ -1,6 +1,7 @@
 -- All SQL of the SQLite storage. A line `-- name --` begins a statement; the lines of comment under
 -- it say what it is for. Times are ISO texts in UTC with six decimals, so that their order as text
--- is their order in time; payloads, labels and intents are JSON texts.
+-- is their order in time; payloads, labels and intents are JSON texts. Values have names, but where
+-- many are given on the way of every step: there names cost 5 % of a save.
 
 -- migration_1 --
 -- The first schema. `fixed` is a table of its own because every save writes the whole row of
@@ -75,13 +76,11 @@ SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name;
 INSERT INTO instances (
     id, workflow, version, status, revision, owner, lease_until, wake_at, labels, unique_key,
     created_at, updated_at, ended_at, intent, payload
-) VALUES (
-    :id, :workflow, :version, :status, :revision, :owner, :lease_until, :wake_at, :labels,
-    :unique_key, :created_at, :updated_at, :ended_at, :intent, :payload
-) ON CONFLICT (id) DO NOTHING;
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO NOTHING;
 
 -- create_fixed --
-INSERT INTO fixed (id, body) VALUES (:id, :body);
+INSERT INTO fixed (id, body) VALUES (?, ?);
 
 -- create_label --
 INSERT INTO labels (name, value, id) VALUES (:name, :value, :id);

@@ -43,9 +43,9 @@ def create(
     if made.rowcount == 0:
         owned = {"id": record.id, "owner": record.owner}
         return connection.execute(SQL["created_before"], owned).fetchone() is not None
-    fixed = {"id": record.id, "body": record.fixed.decode()}
-    connection.execute(SQL["create_fixed"], fixed)
-    connection.executemany(SQL["create_label"], _labels(record.id, record.labels))
+    connection.execute(SQL["create_fixed"], (record.id, record.fixed.decode()))
+    if record.labels:
+        connection.executemany(SQL["create_label"], _labels(record.id, record.labels))
     _save_entries(connection, record.id, entries)
     return True
 
@@ -312,26 +312,24 @@ def _conditions(filter: WorkflowFilter) -> tuple[list[str], list[object]]:
     return [source, *conditions], values
 
 
-def _head(
-    record: Record, now: Moment, lease: float | None, wake: float | None
-) -> Mapping[str, object]:
-    return {
-        "id": record.id,
-        "workflow": record.workflow,
-        "version": record.version,
-        "status": record.status,
-        "revision": record.revision,
-        "owner": record.owner,
-        "lease_until": now.later(lease),
-        "wake_at": now.later(wake),
-        "labels": orjson.dumps(dict(record.labels)).decode(),
-        "unique_key": record.unique_key,
-        "created_at": text(record.created_at),
-        "updated_at": text(record.updated_at),
-        "ended_at": text_or_none(record.ended_at),
-        "intent": orjson.dumps(record.intent).decode(),
-        "payload": record.payload.decode(),
-    }
+def _head(record: Record, now: Moment, lease: float | None, wake: float | None) -> Sequence[object]:
+    return (
+        record.id,
+        record.workflow,
+        record.version,
+        record.status,
+        record.revision,
+        record.owner,
+        now.later(lease),
+        now.later(wake),
+        orjson.dumps(dict(record.labels)).decode(),
+        record.unique_key,
+        text(record.created_at),
+        text(record.updated_at),
+        text_or_none(record.ended_at),
+        orjson.dumps(record.intent).decode(),
+        record.payload.decode(),
+    )
 
 
 def _expected(checkpoint: Checkpoint) -> Mapping[str, object]:

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import orjson
+
 
 class Moment:
     """The time of a group of calls, and the times ahead of it, as texts that are made once.
@@ -29,6 +31,9 @@ def text(moment: datetime) -> str:
     """The text of an aware time."""
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
+    # orjson takes a quarter of the time, 4 % of a save, but leaves out microseconds that are 0.
+    if moment.microsecond:
+        return orjson.dumps(moment)[1:-1].decode()
     return moment.isoformat(timespec="microseconds")
 
 
