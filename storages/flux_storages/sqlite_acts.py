@@ -210,10 +210,8 @@ def send_signal(
     if head is None:
         return None
     status, last = head
-    asked = {"id": id, "signal_id": signal.signal_id}
-    row = connection.execute(SQL["known_signal"], asked).fetchone()
-    if row is not None:
-        known = _stored_signal(row)
+    known = _known_signal(connection, id, signal.signal_id)
+    if known is not None:
         return SignalReceipt(status=status, number=known.number, earlier=known.signal)
     if status in refused:
         return SignalReceipt(status=status, number=None)
@@ -226,6 +224,16 @@ def send_signal(
 def signals(connection: sqlite3.Connection, id: str, *, after: int) -> Sequence[StoredSignal]:
     rows = connection.execute(SQL["signals"], {"id": id, "after": after})
     return tuple(_stored_signal(row) for row in rows)
+
+
+def _known_signal(
+    connection: sqlite3.Connection, id: str, signal_id: str | None
+) -> StoredSignal | None:
+    if signal_id is None:
+        return None
+    asked = {"id": id, "signal_id": signal_id}
+    row = connection.execute(SQL["known_signal"], asked).fetchone()
+    return None if row is None else _stored_signal(row)
 
 
 def _goes_on(connection: sqlite3.Connection, now: Moment, checkpoint: Checkpoint) -> bool:

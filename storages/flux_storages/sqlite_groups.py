@@ -47,30 +47,30 @@ class Groups(Generic[Act]):
         """Wait until everything that was asked for is done."""
         await self._idle.wait()
 
-    # A group is begun and ended by plain callbacks: a task a group costs a lone client 5 %. And it is
-    # begun a turn of the loop later, so that whoever was told of the end of the last one may join:
-    # with 64 at once that makes one group of them all, in place of two that take turns.
+    # A group is begun and ended by plain callbacks: a task a group costs a lone client 5 %. The
+    # next one is begun a turn of the loop later, so that whoever is told of the end of this one may
+    # join: with 64 clients that makes one group of them all, in place of two that take turns.
     def _begin(self) -> None:
+        if not self._waiting:
+            self._idle.set()
+            return
         group, self._waiting = self._waiting, []
         done = self._post(partial(self._do, [act for act, _ in group]))
         done.add_done_callback(partial(self._end, [outcome for _, outcome in group]))
 
     def _end(
-        self, waiting: Sequence[asyncio.Future[Any]], done: asyncio.Future[Sequence[object]]
+        self, told: Sequence[asyncio.Future[Any]], done: asyncio.Future[Sequence[object]]
     ) -> None:
         error = done.exception()
-        results = done.result() if error is None else [error] * len(waiting)
-        for outcome, result in zip(waiting, results, strict=True):
+        results = done.result() if error is None else [error] * len(told)
+        for outcome, result in zip(told, results, strict=True):
             if outcome.done():
                 continue
             if isinstance(result, BaseException):
                 outcome.set_exception(result)
             else:
                 outcome.set_result(result)
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._begin)
-        else:
-            self._idle.set()
+        asyncio.get_running_loop().call_soon(self._begin)
 
 
 def read_together(acts: Sequence[Reading], connection: sqlite3.Connection) -> Sequence[object]:
