@@ -9,10 +9,12 @@ import threading
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flux.errors import (
+    StaleInstanceError,
     StorageBusyError,
     StorageClosedError,
     StorageError,
@@ -226,6 +228,20 @@ class TestGroups:
                 assert isinstance(error, StorageError)
                 assert "cannot keep this value" in str(error)
 
+    async def test_nothing_to_undo(self, path: Path, statements: list[str]) -> None:
+        """A save that comes too late has written nothing, so that nothing is done again."""
+        async with opened(SQLiteStorage(path)) as storage:
+            await storage.create(record())
+            statements.clear()
+            outcomes = await asyncio.gather(
+                storage.save(checkpoint(expected=7)),
+                storage.save(checkpoint()),
+                return_exceptions=True,
+            )
+            assert isinstance(outcomes[0], StaleInstanceError)
+            assert outcomes[1] == 0
+        assert not [one for one in statements if one.startswith(("ROLLBACK", "SAVEPOINT"))]
+
     async def test_done_again(self, path: Path) -> None:
         """An act that fails halfway is undone with all of its group; the others are done once."""
         async with opened(SQLiteStorage(path)) as storage:
@@ -308,6 +324,27 @@ class TestReads:
             )
             assert isinstance(unsayable, StorageError)
             assert fine == (record(), ())
+
+    async def test_of_one_moment(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Head and history are those of one save, though another is made between the two."""
+        connect = sqlite3.connect
+        other = connect(path, isolation_level=None, check_same_thread=False)
+
+        def interfere(statement: str) -> None:
+            if statement.startswith("SELECT number, body FROM history"):
+                other.execute("INSERT INTO history VALUES ('order-7', 1, '1')")
+
+        def watched(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = connect(*args, **kwargs)
+            connection.set_trace_callback(interfere)
+            return connection
+
+        monkeypatch.setattr(sqlite3, "connect", watched)
+        with closing(other):
+            async with opened(SQLiteStorage(path)) as storage:
+                await storage.create(record())
+                assert await storage.load("order-7") == (record(), ())
+                assert other.execute("SELECT number FROM history").fetchall() == [(1,)]
 
     async def test_nothing_due_takes_no_lock(self, path: Path) -> None:
         """An engine that looks for due instances and finds none waits for nobody."""
