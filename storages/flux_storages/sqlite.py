@@ -5,7 +5,6 @@ import math
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from urllib.parse import parse_qsl, unquote
@@ -14,7 +13,7 @@ import aiosqlite
 from attrs import frozen
 
 from flux.clock import Clock
-from flux.errors import StorageClosedError, StorageURLError
+from flux.errors import FluxError, StorageClosedError, StorageURLError
 from flux.storage import (
     Checkpoint,
     Entry,
@@ -30,11 +29,15 @@ from flux_storages import sqlite_acts as acts
 from flux_storages import sqlite_values as values
 from flux_storages import ttl as time_to_live
 from flux_storages.sqlite_file import (
+    UNDERNEATH,
     Synchronous,
     errors_in_words,
+    in_words,
     open_for_reading,
     open_for_writing,
 )
+from flux_storages.sqlite_groups import Groups, Reading, Writing, commit_together, read_together
+from flux_storages.sqlite_times import Moment
 from flux_storages.undivided import undivided
 
 P = ParamSpec("P")
@@ -132,7 +135,7 @@ class SQLiteStorage:
     async def claim_due(
         self, *, owner: str, lease: float, limit: int, workflows: Sequence[str] | None = None
     ) -> Sequence[Record]:
-        now = self._files().clock.now()
+        now = Moment(self._files().clock.now())
         # An engine that polls with nothing to do is not to take the lock of the others.
         if not await self._read(acts.due, now, limit=min(limit, 1), workflows=workflows):
             return ()
@@ -141,7 +144,7 @@ class SQLiteStorage:
         )
 
     async def next_due(self, *, workflows: Sequence[str] | None = None) -> float | None:
-        now = self._files().clock.now()
+        now = Moment(self._files().clock.now())
         return await self._read(acts.next_due, now, workflows=workflows)
 
     async def renew(self, leases: Sequence[Lease], *, lease: float) -> Mapping[str, int]:
@@ -159,7 +162,7 @@ class SQLiteStorage:
         return await self._read(acts.signals, id, after=after)
 
     async def get_value(self, key: str) -> bytes | None:
-        now = self._files().clock.now()
+        now = Moment(self._files().clock.now())
         return await self._read(values.get_value, now, key)
 
     async def set_value(self, key: str, value: bytes, *, ttl: float | None = None) -> None:
@@ -200,7 +203,13 @@ class SQLiteStorage:
             except BaseException:
                 await writer.close()
                 raise
-        return _Opened(clock=clock, reader=reader, writer=writer, groups=_Groups(writer, clock))
+        return _Opened(
+            clock=clock,
+            reader=reader,
+            writer=writer,
+            reads=Groups(reader.post, read_together),
+            writes=Groups(writer.post, partial(commit_together, clock)),
+        )
 
     def _files(self) -> "_Opened":
         if self._opened is None:
@@ -213,19 +222,29 @@ class SQLiteStorage:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        files = self._files()
-        with errors_in_words(self._path, self._busy_timeout):
-            return await files.reader.call(lambda connection: act(connection, *args, **kwargs))
+        reads = self._files().reads
+        try:
+            return cast(T, await reads.call(lambda connection: act(connection, *args, **kwargs)))
+        except FluxError:
+            raise
+        except UNDERNEATH as error:
+            raise in_words(error, self._path, self._busy_timeout) from error
 
     async def _write(
         self,
-        act: Callable[Concatenate[sqlite3.Connection, datetime, P], T],
+        act: Callable[Concatenate[sqlite3.Connection, Moment, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        groups = self._files().groups
-        with errors_in_words(self._path, self._busy_timeout):
-            return await groups.write(lambda connection, now: act(connection, now, *args, **kwargs))
+        writes = self._files().writes
+        try:
+            return cast(
+                T, await writes.call(lambda connection, now: act(connection, now, *args, **kwargs))
+            )
+        except FluxError:
+            raise
+        except UNDERNEATH as error:
+            raise in_words(error, self._path, self._busy_timeout) from error
 
 
 @frozen(kw_only=True)
@@ -235,10 +254,12 @@ class _Opened:
     clock: Clock
     reader: "_Connection"
     writer: "_Connection"
-    groups: "_Groups"
+    reads: Groups[Reading]
+    writes: Groups[Writing]
 
     async def close(self) -> None:
-        await self.groups.settle()
+        await self.reads.settle()
+        await self.writes.settle()
         await self.reader.close()
         # The last connection to close moves the log into the file; the reader may not write.
         await self.writer.close()
@@ -266,117 +287,11 @@ class _Connection(aiosqlite.Connection):
         self._stopping = super().stop()
         return self._stopping
 
-    async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """Call `function` in the connection's thread: one hop, whatever the function does."""
-        return cast(T, await self._execute(function, self._conn))  # type: ignore[no-untyped-call]
-
-
-class _Groups:
-    """Group commit: the writes that come while a transaction is under way share the next one."""
-
-    def __init__(self, connection: _Connection, clock: Clock) -> None:
-        self._connection = connection
-        self._clock = clock
-        self._waiting: list[_Write] = []
-        self._committing: asyncio.Task[None] | None = None
-
-    async def write(self, act: Callable[[sqlite3.Connection, datetime], T]) -> T:
-        """Do `act` in a transaction, whole; once that is under way, even for a cancelled caller."""
-        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Write(act, outcome))
-        if self._committing is None:
-            self._begin()
-        return await outcome
-
-    async def settle(self) -> None:
-        """Wait until everything that was begun is committed."""
-        while self._committing is not None:
-            await asyncio.wait([self._committing])
-
-    def _begin(self) -> None:
-        self._committing = asyncio.create_task(self._commit_all())
-        self._committing.add_done_callback(self._go_on)
-
-    def _go_on(self, ended: asyncio.Task[None]) -> None:
-        # There is something left to do if somebody has cancelled the task itself.
-        self._committing = None
-        self._waiting = [write for write in self._waiting if not write.outcome.done()]
-        if self._waiting:
-            self._begin()
-
-    async def _commit_all(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting, []
-            await self._commit(group)
-
-    async def _commit(self, group: "Sequence[_Write]") -> None:
-        transaction = partial(_commit_together, [write.act for write in group], self._clock)
-        try:
-            outcomes = await self._connection.call(transaction)
-        except BaseException as error:
-            for write in group:
-                write.fail(error)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            for write, outcome in zip(group, outcomes, strict=True):
-                write.end(outcome)
-
-
-@frozen
-class _Write:
-    """A write that waits for its transaction, and the caller that waits for the write."""
-
-    act: Callable[[sqlite3.Connection, datetime], Any]
-    outcome: asyncio.Future[Any]
-
-    def end(self, result: object) -> None:
-        if isinstance(result, BaseException):
-            self.fail(result)
-        elif not self.outcome.done():
-            self.outcome.set_result(result)
-
-    def fail(self, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            self.outcome.cancel()
-        elif not self.outcome.done():
-            self.outcome.set_exception(error)
-
-
-def _commit_together(
-    acts: Sequence[Callable[[sqlite3.Connection, datetime], object]],
-    clock: Clock,
-    connection: sqlite3.Connection,
-) -> Sequence[object]:
-    """Do all acts in one transaction; for each its result, or the error for which it was undone."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        now = clock.now()
-        outcomes = [_do_alone(act, now, connection) for act in acts]
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return outcomes
-
-
-def _do_alone(
-    act: Callable[[sqlite3.Connection, datetime], object],
-    now: datetime,
-    connection: sqlite3.Connection,
-) -> object:
-    connection.execute("SAVEPOINT alone")
-    try:
-        outcome = act(connection, now)
-    except Exception as error:
-        # Some errors, a full disk among them, have ended the whole transaction.
-        if not connection.in_transaction:
-            raise
-        connection.execute("ROLLBACK TO alone")
-        outcome = error
-    connection.execute("RELEASE alone")
-    return outcome
+    def post(self, function: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Let the connection's thread call `function`: one hop, whatever the function does."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((future, partial(function, self._conn)))
+        return future
 
 
 def _why_not(path: str, synchronous: str, busy_timeout: float) -> str | None:

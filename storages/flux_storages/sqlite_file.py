@@ -69,6 +69,10 @@ def open_for_reading(path: str, busy_timeout: float) -> sqlite3.Connection:
     return connection
 
 
+UNDERNEATH = (sqlite3.Error, UnicodeError, OverflowError, OSError)
+"""The errors from underneath; an error of Flux's may be one of them by its class."""
+
+
 @contextmanager
 def errors_in_words(path: str, busy_timeout: float) -> Iterator[None]:
     """Raise the errors from underneath as errors of Flux's."""
@@ -76,13 +80,17 @@ def errors_in_words(path: str, busy_timeout: float) -> Iterator[None]:
         yield
     except FluxError:
         raise
-    except sqlite3.Error as error:
-        raise _sqlite_in_words(error, path, busy_timeout) from error
-    except (UnicodeError, OverflowError) as error:
-        raise StorageError(f"{path} cannot keep this value, nothing was saved: {error}") from error
-    except OSError as error:
-        why = f"{path} cannot be opened: {error.strerror}; check its permissions"
-        raise StorageError(why) from error
+    except UNDERNEATH as error:
+        raise in_words(error, path, busy_timeout) from error
+
+
+def in_words(error: Exception, path: str, busy_timeout: float) -> StorageError:
+    """The error of Flux's that says what one from underneath means."""
+    if isinstance(error, sqlite3.Error):
+        return _sqlite_in_words(error, path, busy_timeout)
+    if isinstance(error, OSError):
+        return StorageError(f"{path} cannot be opened: {error.strerror}; check its permissions")
+    return StorageError(f"{path} cannot keep this value, nothing was saved: {error}")
 
 
 def _sqlite_in_words(error: sqlite3.Error, path: str, busy_timeout: float) -> StorageError:

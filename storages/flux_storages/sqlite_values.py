@@ -1,28 +1,28 @@
 """What the calls for shared values do to an SQLite database: plain functions on a connection."""
 
 import sqlite3
-from datetime import UTC, datetime, timedelta
 
 from flux_storages.sqlite_file import SQL
+from flux_storages.sqlite_times import Moment
 
 SWEPT = 10
 """How many values whose time has come a write removes at most; more than it can add."""
 
 
-def get_value(connection: sqlite3.Connection, now: datetime, key: str) -> bytes | None:
-    row = connection.execute(SQL["get_value"], {"key": key, "now": _text(now)}).fetchone()
+def get_value(connection: sqlite3.Connection, now: Moment, key: str) -> bytes | None:
+    row = connection.execute(SQL["get_value"], {"key": key, "now": now.text}).fetchone()
     return None if row is None else str(row[0]).encode()
 
 
 def set_value(
-    connection: sqlite3.Connection, now: datetime, key: str, value: bytes, *, ttl: float | None
+    connection: sqlite3.Connection, now: Moment, key: str, value: bytes, *, ttl: float | None
 ) -> None:
     _sweep(connection, now)
     connection.execute(SQL["set_value"], _value(key, value, now, ttl))
 
 
-def delete_value(connection: sqlite3.Connection, now: datetime, key: str) -> bool:
-    terms = {"key": key, "now": _text(now)}
+def delete_value(connection: sqlite3.Connection, now: Moment, key: str) -> bool:
+    terms = {"key": key, "now": now.text}
     deleted = connection.execute(SQL["delete_value"], terms).rowcount == 1
     _sweep(connection, now)
     return deleted
@@ -30,14 +30,14 @@ def delete_value(connection: sqlite3.Connection, now: datetime, key: str) -> boo
 
 def compare_and_set_value(
     connection: sqlite3.Connection,
-    now: datetime,
+    now: Moment,
     key: str,
     expected: bytes | None,
     value: bytes,
     *,
     ttl: float | None,
 ) -> bool:
-    terms = _value(key, value, now, ttl) | {"now": _text(now)}
+    terms = _value(key, value, now, ttl) | {"now": now.text}
     if expected is None:
         changed = connection.execute(SQL["set_absent_value"], terms)
     else:
@@ -48,14 +48,9 @@ def compare_and_set_value(
     return was_set
 
 
-def _sweep(connection: sqlite3.Connection, now: datetime) -> None:
-    connection.execute(SQL["sweep_values"], {"now": _text(now), "limit": SWEPT})
+def _sweep(connection: sqlite3.Connection, now: Moment) -> None:
+    connection.execute(SQL["sweep_values"], {"now": now.text, "limit": SWEPT})
 
 
-def _value(key: str, value: bytes, now: datetime, ttl: float | None) -> dict[str, str | None]:
-    expires_at = None if ttl is None else _text(now + timedelta(seconds=ttl))
-    return {"key": key, "value": value.decode(), "expires_at": expires_at}
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+def _value(key: str, value: bytes, now: Moment, ttl: float | None) -> dict[str, str | None]:
+    return {"key": key, "value": value.decode(), "expires_at": now.later(ttl)}

@@ -9,10 +9,12 @@ import threading
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flux.errors import (
+    StaleInstanceError,
     StorageBusyError,
     StorageClosedError,
     StorageError,
@@ -226,6 +228,38 @@ class TestGroups:
                 assert isinstance(error, StorageError)
                 assert "cannot keep this value" in str(error)
 
+    async def test_nothing_to_undo(self, path: Path, statements: list[str]) -> None:
+        """A save that comes too late has written nothing, so that nothing is done again."""
+        async with opened(SQLiteStorage(path)) as storage:
+            await storage.create(record())
+            statements.clear()
+            outcomes = await asyncio.gather(
+                storage.save(checkpoint(expected=7)),
+                storage.save(checkpoint()),
+                return_exceptions=True,
+            )
+            assert isinstance(outcomes[0], StaleInstanceError)
+            assert outcomes[1] == 0
+        assert not [one for one in statements if one.startswith(("ROLLBACK", "SAVEPOINT"))]
+
+    async def test_done_again(self, path: Path) -> None:
+        """An act that fails halfway is undone with all of its group; the others are done once."""
+        async with opened(SQLiteStorage(path)) as storage:
+            await storage.create(record())
+            entries = [Entry(number=1, body=b"1"), Entry(number=2**70, body=b"2")]
+            outcomes = await asyncio.gather(
+                storage.send_signal("order-7", signal("first")),
+                storage.save(checkpoint(entries=entries)),
+                storage.create(record("other"), entries=entries[:1]),
+                storage.send_signal("order-7", signal("second")),
+                return_exceptions=True,
+            )
+            assert isinstance(outcomes[1], StorageError)
+            assert await storage.load("other") == (record("other"), (Entry(number=1, body=b"1"),))
+            assert await storage.load("order-7") == (record(last_signal=2, wake_at=START), ())
+            inbox = await storage.signals("order-7")
+            assert [stored.signal.name for stored in inbox] == ["first", "second"]
+
     async def test_all_fail_together(self, path: Path) -> None:
         """When a transaction cannot begin, every caller in it is told, and later saves go on."""
         async with opened(SQLiteStorage(path, busy_timeout=0)) as storage:
@@ -271,6 +305,46 @@ class TestReads:
                 assert not save.done()
                 other.execute("COMMIT")
                 await save
+
+    async def test_few_transactions(self, path: Path, statements: list[str]) -> None:
+        """Reads that come together share a transaction."""
+        async with opened(SQLiteStorage(path)) as storage:
+            await asyncio.gather(*(storage.create(record(str(n))) for n in range(100)))
+            statements.clear()
+            found = await asyncio.gather(*(storage.load(str(n)) for n in range(100)))
+            assert [head and head[0].id for head in found] == [str(n) for n in range(100)]
+            assert statements.count("BEGIN") <= 2
+
+    async def test_one_fails_alone(self, path: Path) -> None:
+        """A read that SQLite cannot make fails alone among those beside it."""
+        async with opened(SQLiteStorage(path)) as storage:
+            await storage.create(record())
+            unsayable, fine = await asyncio.gather(
+                storage.load("\ud800"), storage.load("order-7"), return_exceptions=True
+            )
+            assert isinstance(unsayable, StorageError)
+            assert fine == (record(), ())
+
+    async def test_of_one_moment(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Head and history are those of one save, though another is made between the two."""
+        connect = sqlite3.connect
+        other = connect(path, isolation_level=None, check_same_thread=False)
+
+        def interfere(statement: str) -> None:
+            if statement.startswith("SELECT number, body FROM history"):
+                other.execute("INSERT INTO history VALUES ('order-7', 1, '1')")
+
+        def watched(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = connect(*args, **kwargs)
+            connection.set_trace_callback(interfere)
+            return connection
+
+        monkeypatch.setattr(sqlite3, "connect", watched)
+        with closing(other):
+            async with opened(SQLiteStorage(path)) as storage:
+                await storage.create(record())
+                assert await storage.load("order-7") == (record(), ())
+                assert other.execute("SELECT number FROM history").fetchall() == [(1,)]
 
     async def test_nothing_due_takes_no_lock(self, path: Path) -> None:
         """An engine that looks for due instances and finds none waits for nobody."""
@@ -348,6 +422,19 @@ class TestClosing:
             await asyncio.sleep(0)
             other.execute("COMMIT")
         assert await asyncio.gather(*creates, end) == [True, True, True, None]
+
+    async def test_reads_under_way(self, path: Path) -> None:
+        """A close waits for the reads under way, and for those that wait for them."""
+        storage = SQLiteStorage(path)
+        await storage.init(ManualClock())
+        await storage.create(record())
+        loads = []
+        for _ in range(3):
+            loads.append(asyncio.create_task(storage.load("order-7")))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        end = asyncio.create_task(storage.close())
+        assert await asyncio.gather(*loads, end) == [(record(), ())] * 3 + [None]
 
     async def test_cancelled_init(self, path: Path) -> None:
         """An init that is cancelled has not happened, and leaves no thread."""
