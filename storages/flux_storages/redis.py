@@ -31,6 +31,7 @@ from flux_storages import redis_listing as listing
 from flux_storages import redis_records as records
 from flux_storages import ttl as time_to_live
 from flux_storages.redis_link import Link
+from flux_storages.redis_lua import Argument
 from flux_storages.redis_place import Place, place_of
 from flux_storages.undivided import undivided
 
@@ -225,7 +226,7 @@ class RedisStorage:
             raise StorageClosedError(repr(self))
         return self._opened
 
-    def _run(self, script: str, *arguments: records.Argument) -> Awaitable[Any]:
+    def _run(self, script: str, *arguments: Argument) -> Awaitable[Any]:
         now = "" if self._clock is None else records.since_epoch(self._clock.now())
         return self._link().run(script, (now, *arguments))
 
