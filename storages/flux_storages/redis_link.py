@@ -18,6 +18,7 @@ from flux.errors import (
     StorageReadOnlyError,
     StorageUnavailableError,
 )
+from flux_storages.redis_inbox import Inbox
 from flux_storages.redis_lua import SCRIPTS, Argument, command
 from flux_storages.redis_pipeline import Pipeline
 from flux_storages.redis_place import Place
@@ -32,7 +33,7 @@ except ModuleNotFoundError as error:
     raise DriverMissingError("redis", "redis") from error
 
 IDLE = 30
-"""Seconds after which a connection is tried out before it is used."""
+"""Seconds of silence after which one who listens asks whether the server is still there."""
 
 
 _KINDS: Sequence[tuple[type[BaseException], str]] = (
@@ -50,6 +51,9 @@ _KINDS: Sequence[tuple[type[BaseException], str]] = (
     (raised.ConnectionError, "down"),
     (OSError, "down"),
 )
+
+_FAILURES = raised.RedisError, RefusalError, GarbledReplyError, OSError
+"""What the driver raises, what the server answers, and what else can happen to a connection."""
 
 _DENIED = {"NOAUTH", "NOPERM", "WRONGPASS"}
 
@@ -102,19 +106,13 @@ class Link:
 
     async def listen(self, channel: str, heard: Callable[[bytes], None]) -> None:
         """Pass on what is published, on a connection of its own; return when that has broken."""
-        is_listening = False
-        client = _client(self._place, socket_timeout=None)
-        async with client, client.pubsub() as inbox:
-            try:
-                await inbox.subscribe(channel)
-                while True:
-                    message = await inbox.get_message(timeout=IDLE)
-                    is_listening = True
-                    if message is not None and message["type"] == "message":
-                        heard(message["data"])
-            except raised.RedisError as error:
-                if not (is_listening and isinstance(error, raised.ConnectionError)):
-                    raise in_words(error, self._place) from error
+        driver, inbox = _Driver(self._place), Inbox(heard)
+        try:
+            await inbox.listen(await driver.dial(inbox), channel, silence=IDLE)
+        except _FAILURES as error:
+            raise in_words(error, self._place) from error
+        finally:
+            await driver.let_go()
 
     async def close(self) -> None:
         """Wait for the answers to all that was sent, and hang up."""
@@ -126,7 +124,7 @@ class _Driver:
     """Makes connections by the driver, which knows of TLS, names, passwords and sockets."""
 
     def __init__(self, place: Place) -> None:
-        pool: Any = _client(place, socket_timeout=place.timeout).connection_pool
+        pool: Any = _client(place).connection_pool
         self._connection = pool.make_connection()
 
     async def dial(self, protocol: asyncio.Protocol) -> asyncio.WriteTransport:
@@ -144,7 +142,7 @@ class _Driver:
 
 def in_words(error: Exception, place: Place) -> Exception:
     """The error of Flux for one of the driver's or the server's, which is its cause."""
-    if not isinstance(error, raised.RedisError | RefusalError | GarbledReplyError | OSError):
+    if not isinstance(error, _FAILURES):
         return error
     told = _told(error, place)
     told.__cause__ = error
@@ -183,12 +181,11 @@ def _code(error: BaseException, said: str) -> str:
     return "MOVED" if code in ("ASK", "CROSSSLOT") else code
 
 
-def _client(place: Place, *, socket_timeout: float | None) -> Redis:
+def _client(place: Place) -> Redis:
     settings: dict[str, Any] = {
-        "socket_timeout": socket_timeout,
+        "socket_timeout": place.timeout,
         "socket_connect_timeout": place.timeout,
         "socket_keepalive": True,
-        "health_check_interval": IDLE,
         **place.connection,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import Any
 
 import orjson
@@ -52,7 +51,7 @@ def saved(checkpoint: Checkpoint) -> list[Argument]:
         micros(checkpoint.lease), micros(checkpoint.wake), checkpoint.seen,
         iso(checkpoint.updated_at), iso(checkpoint.ended_at), orjson.dumps(checkpoint.intent),
         checkpoint.payload, len(checkpoint.entries), *numbered(checkpoint.entries),
-        *chain.from_iterable(checkpoint.consumed.items()),
+        *(part for taken in checkpoint.consumed.items() for part in taken),
     ]  # fmt: skip
 
 
