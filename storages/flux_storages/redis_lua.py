@@ -9,6 +9,8 @@ from attrs import frozen
 
 Argument = str | bytes | int
 
+_LENGTHS = [b"$%d\r\n" % length for length in range(2048)]
+
 
 @frozen
 class Script:
@@ -40,14 +42,19 @@ def command(*parts: Argument) -> bytes:
 
 def packed(parts: Iterable[Argument]) -> bytes:
     """Parts of a command as the server reads them."""
-    # One loop and no function for each part: a save has twenty, this halves what they cost.
-    pieces = []
+    # A save has sixteen: with a function for each, and each put together for itself, it takes twice
+    # as long, which is a tenth of a save among many.
+    pieces: list[bytes] = []
+    add = pieces.append
     for part in parts:
         if isinstance(part, str):
             part = part.encode()
         elif isinstance(part, int):
             part = b"%d" % part
-        pieces.append(b"$%d\r\n%b\r\n" % (len(part), part))
+        length = len(part)
+        add(_LENGTHS[length] if length < len(_LENGTHS) else b"$%d\r\n" % length)
+        add(part)
+        add(b"\r\n")
     return b"".join(pieces)
 
 

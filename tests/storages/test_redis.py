@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 
@@ -283,6 +285,75 @@ class TestCosts:
         assert [one.id for one in await storage.list(later)] == ["03", "02", "01"]
 
 
+class TestDue:
+    """A save that extends a lease leaves its instance where it stands among those that are due."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture
+    async def storage(self, redis_url: str, clock: ManualClock) -> AsyncIterator[RedisStorage]:
+        """An open storage on a clock of its own."""
+        storage = RedisStorage(redis_url, clock=clock)
+        async with opened(storage):
+            yield storage
+
+    async def test_extended(self, storage: RedisStorage, clock: ManualClock, look: Look) -> None:
+        """Whose lease was extended is not due before its end, and stands there once looked at."""
+        await storage.create(record(), lease=30)
+        stood = look.client.zscore(look.key("due:order"), "order-7")
+        clock.advance(20)
+        await storage.save(checkpoint(lease=30))
+        assert look.client.zscore(look.key("due:order"), "order-7") == stood
+        clock.advance(15)
+        assert await storage.claim_due(owner="two", lease=30, limit=1) == ()
+        stands = look.client.zscore(look.key("due:order"), "order-7")
+        assert stands == stood + 20_000_000
+        assert await storage.next_due() == 15
+        clock.advance(15)
+        assert len(await storage.claim_due(owner="two", lease=30, limit=1)) == 1
+
+    async def test_next_is_exact(self, storage: RedisStorage, clock: ManualClock) -> None:
+        """What comes next is known to the moment, whether an old time is over or not."""
+        await storage.create(record("a"), lease=10)
+        await storage.create(record("b"), wake=90)
+        await storage.save(checkpoint("a", lease=50))
+        assert await storage.next_due() == 50
+        await storage.save(checkpoint("a", expected=2, lease=70))
+        clock.advance(55)
+        assert await storage.next_due() == 15
+
+    async def test_shortened(self, storage: RedisStorage, clock: ManualClock) -> None:
+        """A save that shortens the lease, or gives it back, counts at once."""
+        for id, terms in ("a", {"lease": 5}), ("b", {"lease": None, "wake": 5}):
+            await storage.create(record(id), lease=30)
+            await storage.save(checkpoint(id, **terms))
+        clock.advance(5)
+        due = await storage.claim_due(owner="two", lease=30, limit=9)
+        assert [one.id for one in due] == ["a", "b"]
+
+    async def test_longest_first(self, storage: RedisStorage, clock: ManualClock) -> None:
+        """The longest due is claimed first, even where another stands before it."""
+        await storage.create(record("extended"), lease=10)
+        await storage.create(record("plain"), wake=20)
+        await storage.save(checkpoint("extended", lease=30))
+        clock.advance(40)
+        for expected in "plain", "extended":
+            (claimed,) = await storage.claim_due(owner="two", lease=30, limit=1)
+            assert claimed.id == expected
+
+    async def test_many_are_due(self, storage: RedisStorage, look: Look) -> None:
+        """With a thousand due, no one looks at them all to learn what is due next."""
+        await asyncio.gather(*(storage.create(record(str(n)), wake=0) for n in range(1100)))
+        await storage.create(record("last"), lease=30)
+        with look.calls() as calls:
+            assert await storage.next_due() == 0.000_001
+        assert calls["hmget"] == 1000
+        assert len(await storage.claim_due(owner="two", lease=60, limit=1100)) == 1100
+        assert await storage.next_due() == 30
+
+
 class TestTogether:
     async def test_few_round_trips(self, storage: RedisStorage, look: Look) -> None:
         """Calls that come together go together, over one connection."""
@@ -511,6 +582,22 @@ class TestNotices:
             await listening
             with pytest.raises(StorageUnavailableError):
                 await link.listen("{flux}:notices", lambda said: None)
+
+    async def test_silent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that says nothing at all, not even when it is asked, is not listened to."""
+        monkeypatch.setattr("flux_storages.redis_link.IDLE", 0.1)
+        with RedisServer(tmp_path) as server:
+            link = Link(place_of(server.url, prefix="flux", timeout=1))
+            listening = asyncio.create_task(link.listen("{flux}:notices", lambda said: None))
+            await listened_to(server)
+            await asyncio.wait([listening], timeout=0.5)
+            assert not listening.done()
+            os.kill(server.pid, SIGSTOP)
+            try:
+                async with asyncio.timeout(10):
+                    await listening
+            finally:
+                os.kill(server.pid, SIGCONT)
 
     async def test_refused(self, tmp_path: Path) -> None:
         """Who may not listen is told so, and does not try for ever."""
