@@ -32,6 +32,7 @@ from flux_storages.redis_place import place_of
 from records import START, checkpoint, opened, record, signal
 from redis_look import Look, looking, until
 from redis_server import RedisServer, free_port
+from redis_tls import encrypted
 
 
 @pytest.fixture
@@ -653,6 +654,26 @@ class TestCluster:
                 await storage.set_value("a", b"1", ttl=30)
                 assert len(await storage.list(WorkflowFilter(labels={"a": "b"}))) == 1
                 assert await storage.delete("order-7", revision=claimed.revision)
+
+
+class TestEncrypted:
+    async def test_large_and_small(self, redis_server: RedisServer, tmp_path: Path) -> None:
+        """Over TLS calls, answers and notices go as they do without, large ones too."""
+        heard: list[Notice] = []
+        async with encrypted(redis_server.port, tmp_path) as url:
+            storage = RedisStorage(url, prefix=tmp_path.name)
+            async with opened(storage):
+                listening = asyncio.create_task(storage.notices(heard.append))
+                with looking(f"{redis_server.url}?prefix={tmp_path.name}") as look:
+                    await until(lambda: look.listeners)
+                await storage.create(record(), lease=30)
+                entry = Entry(number=1, body=b'"%b"' % (b"x" * 1_000_000))
+                await storage.save(checkpoint(entries=(entry,), lease=None))
+                found = await asyncio.gather(*(storage.load("order-7") for _ in range(5)))
+                assert [entries for _, entries in filter(None, found)] == [(entry,)] * 5
+                await until(lambda: heard)
+                listening.cancel()
+        assert [notice.id for notice in heard] == ["order-7"]
 
 
 class TestClosing:
