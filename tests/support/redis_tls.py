@@ -1,4 +1,4 @@
-"""A Redis behind TLS: a server with a certificate passes on what it is sent and what is answered."""
+"""A Redis behind TLS: a server with a certificate passes on what is asked and answered."""
 
 import asyncio
 import shutil
