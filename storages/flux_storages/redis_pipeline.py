@@ -1,4 +1,4 @@
-"""Calls sent down one connection without waiting for each other; answers come in their order."""
+"""Calls that come together are sent down one connection together; answers come in their order."""
 
 import asyncio
 from collections import deque
@@ -26,9 +26,9 @@ class _Call:
 class Pipeline:
     """A connection for many callers, made anew whenever it broke.
 
-    What is asked for in one turn of the event loop is sent in one piece at its end, also while
-    answers are on their way. So one caller waits for nobody, and the more there are, the more of
-    them share a system call on each side.
+    What is asked for in one turn of the event loop is sent in one piece at its end; what is asked
+    for while answers are on their way is sent in one piece when they are there. So one caller waits
+    for nobody, and the more there are, the more of them share a system call on each side.
     """
 
     def __init__(
@@ -79,29 +79,25 @@ class Pipeline:
 
     def _send(self) -> None:
         self._sends_soon = False
+        if self._is_busy:
+            return
         # Whoever was cancelled before the call was sent is not served.
         calls = [call for call in self._waiting if not call.outcome.done()]
         self._waiting = []
-        wire = self._wire
-        if calls and wire is not None and wire.is_open:
-            wire.send(calls)
+        if calls and self._wire is not None and self._wire.is_open:
+            self._wire.send(calls)
         elif calls:
             self._waiting = calls
-            self._connect()
-        elif self._quiet is not None and not self._quiet.done() and not self._is_busy:
+            self._dialling = self._loop.create_task(self._connect())
+            self._dialling.add_done_callback(self._dialled)
+        elif self._quiet is not None and not self._quiet.done():
             self._quiet.set_result(None)
 
     @property
     def _is_busy(self) -> bool:
         return self._dialling is not None or (self._wire is not None and self._wire.is_busy)
 
-    def _connect(self) -> None:
-        # One that is being left is left first: its answers are still to come.
-        if not self._is_busy:
-            self._dialling = self._loop.create_task(self._connected())
-            self._dialling.add_done_callback(self._dialled)
-
-    async def _connected(self) -> "_Wire":
+    async def _connect(self) -> "_Wire":
         wire = _Wire(self, self._timeout)
         wire.transport = await self._dial(wire)
         return wire
@@ -165,8 +161,6 @@ class _Wire(asyncio.Protocol):
             self._break(error)
         except IndexError:
             self._break(GarbledReplyError("an answer to no question"))
-        if self._is_left and not self._asked:
-            self.transport.close()
         self._pipeline.send_soon()
 
     def connection_lost(self, error: Exception | None) -> None:

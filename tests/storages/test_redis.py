@@ -155,6 +155,15 @@ class TestKeys:
             assert await storage.delete(id, revision=2)
         assert look.keys == ["schema"]
 
+    async def test_no_early_end_any_more(self, storage: RedisStorage, look: Look) -> None:
+        """What ended before its beginning is noted as such only as long as that is its end."""
+        early = START - timedelta(seconds=1)
+        await storage.create(record(), lease=30)
+        await storage.save(checkpoint(ended_at=early))
+        assert "ended_early" in look.keys
+        await storage.save(checkpoint(expected=2))
+        assert "ended_early" not in look.keys
+
     async def test_labels_are_told_apart(self, storage: RedisStorage) -> None:
         """A label's name and its value are not mixed up, whatever is in them."""
         pairs = [("a=b", "c"), ("a", "b=c"), ("a%3Db", "c"), ("a%", "b"), ("a", "%b")]
