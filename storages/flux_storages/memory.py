@@ -4,6 +4,7 @@ import heapq
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 
 from attrs import Factory, define
@@ -101,8 +102,9 @@ class MemoryStorage:
         now = self._clock.now()
         lease_until, wake_at = _later(now, checkpoint.lease), _later(now, checkpoint.wake)
         # What can fail comes first: after it, nothing keeps the save from being whole.
-        live = checkpoint.ended_at is None
-        self._take_key(checkpoint.id, instance.first.unique_key, live=live)
+        if instance.first.unique_key is not None:
+            live = checkpoint.ended_at is None
+            self._take_key(checkpoint.id, instance.first.unique_key, live=live)
         instance.lease_until, instance.wake_at = lease_until, wake_at
         instance.save(checkpoint, now)
         self._agenda.note(instance)
@@ -350,8 +352,9 @@ class _Instance:
         self.ended_at = checkpoint.ended_at
         for entry in checkpoint.entries:
             self.entries[entry.number] = entry
-        for number, taker in checkpoint.consumed.items():
-            self.consume(number, taker)
+        if checkpoint.consumed:
+            for number, taker in checkpoint.consumed.items():
+                self.consume(number, taker)
         if self.lease_until is None:
             self.wake_if_signalled(checkpoint.seen, now)
 
@@ -427,7 +430,7 @@ class _Agenda:
 
     def note(self, instance: "_Instance") -> None:
         """Take in that the due time of `instance` may have changed."""
-        due = instance.due_at
+        due = instance.wake_at if instance.lease_until is None else instance.lease_until
         if due is None or (instance.noted is not None and instance.noted <= due):
             return
         if instance.noted is None:
@@ -488,13 +491,19 @@ class _Agenda:
         heapq.heapify(self._heap)
 
 
+@lru_cache(maxsize=64)
+def _duration(seconds: float) -> timedelta:
+    # Leases are all of one length; making it anew would be a fifth of a save.
+    return timedelta(seconds=seconds)
+
+
 def _later(now: datetime, seconds: float | None) -> datetime | None:
     return None if seconds is None else _after(now, seconds)
 
 
 def _after(now: datetime, seconds: float) -> datetime:
     try:
-        return now + timedelta(seconds=seconds)
+        return now + _duration(seconds)
     except OverflowError as error:
         why = f"memory cannot keep this value, nothing was saved: {error}"
         raise StorageError(why) from error

@@ -1,7 +1,7 @@
 """Instances in a Redis that several processes and machines may share."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ from flux_storages import redis_listing as listing
 from flux_storages import redis_records as records
 from flux_storages import ttl as time_to_live
 from flux_storages.redis_link import Link
+from flux_storages.redis_lua import Argument
 from flux_storages.redis_place import Place, place_of
 from flux_storages.undivided import undivided
 
@@ -225,9 +226,9 @@ class RedisStorage:
             raise StorageClosedError(repr(self))
         return self._opened
 
-    async def _run(self, script: str, *arguments: records.Argument) -> Any:
-        now = "" if self._clock is None else str(records.since_epoch(self._clock.now()))
-        return await self._link().run(script, now, arguments)
+    def _run(self, script: str, *arguments: Argument) -> Awaitable[Any]:
+        now = "" if self._clock is None else records.since_epoch(self._clock.now())
+        return self._link().run(script, (now, *arguments))
 
 
 async def _open(place: Place) -> Link:

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from flux.storage import WorkflowFilter, WorkflowSummary
 from flux_storages import redis_records as records
+from flux_storages.redis_lua import Argument
 
 Run = Callable[..., Awaitable[Any]]
 
@@ -57,7 +58,7 @@ class _Walk:
             number += found
         return number
 
-    async def _go(self, run: Run, *terms: records.Argument) -> tuple[bytes | None, Any]:
+    async def _go(self, run: Run, *terms: Argument) -> tuple[bytes | None, Any]:
         position, found = await run("list", *terms, *self.indexes)
         return position or None, found
 

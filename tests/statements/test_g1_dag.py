@@ -351,7 +351,10 @@ async def test_g1_a_timeout_beside_a_running_step(
     clock.advance(59)
     assert statuses(await engine.get("o"))["w"] == "suspended"
     clock.advance(1)
-    state = await saved(engine, "x")
+    # The wait may have begun to be slept out only after the time had been set.
+    state = await becomes(
+        engine, lambda state: statuses(state).get("x") == "completed", clock=clock
+    )
     assert (step_of(state, "w").output, state.status) == ("nobody", RUNNING)
     gates.let("a")
     assert (await ended(engine)).status is COMPLETED

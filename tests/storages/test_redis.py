@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 
@@ -30,6 +32,7 @@ from flux_storages.redis_place import place_of
 from records import START, checkpoint, opened, record, signal
 from redis_look import Look, looking, until
 from redis_server import RedisServer, free_port
+from redis_tls import encrypted
 
 
 @pytest.fixture
@@ -152,6 +155,15 @@ class TestKeys:
             assert await storage.delete(id, revision=2)
         assert look.keys == ["schema"]
 
+    async def test_no_early_end_any_more(self, storage: RedisStorage, look: Look) -> None:
+        """What ended before its beginning is noted as such only as long as that is its end."""
+        early = START - timedelta(seconds=1)
+        await storage.create(record(), lease=30)
+        await storage.save(checkpoint(ended_at=early))
+        assert "ended_early" in look.keys
+        await storage.save(checkpoint(expected=2))
+        assert "ended_early" not in look.keys
+
     async def test_labels_are_told_apart(self, storage: RedisStorage) -> None:
         """A label's name and its value are not mixed up, whatever is in them."""
         pairs = [("a=b", "c"), ("a", "b=c"), ("a%3Db", "c"), ("a%", "b"), ("a", "%b")]
@@ -243,7 +255,7 @@ class TestCosts:
         await storage.save(checkpoint())
         with look.calls() as calls:
             await storage.save(checkpoint(expected=2, entries=(Entry(number=1, body=b"1"),)))
-        assert calls == {"evalsha": 1, "hmget": 1, "time": 1, "hset": 2, "zadd": 1}
+        assert calls == {"evalsha": 1, "hmget": 1, "time": 1, "hset": 2}
 
     async def test_renew_is_one_call(self, storage: RedisStorage, look: Look) -> None:
         """However many leases are renewed, it is one script."""
@@ -281,6 +293,75 @@ class TestCosts:
         assert await storage.count(filter) == 15
         later = WorkflowFilter(labels={"c": "d"}, after="05", limit=3)
         assert [one.id for one in await storage.list(later)] == ["03", "02", "01"]
+
+
+class TestDue:
+    """A save that extends a lease leaves its instance where it stands among those that are due."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture
+    async def storage(self, redis_url: str, clock: ManualClock) -> AsyncIterator[RedisStorage]:
+        """An open storage on a clock of its own."""
+        storage = RedisStorage(redis_url, clock=clock)
+        async with opened(storage):
+            yield storage
+
+    async def test_extended(self, storage: RedisStorage, clock: ManualClock, look: Look) -> None:
+        """Whose lease was extended is not due before its end, and stands there once looked at."""
+        await storage.create(record(), lease=30)
+        stood = look.client.zscore(look.key("due:order"), "order-7")
+        clock.advance(20)
+        await storage.save(checkpoint(lease=30))
+        assert look.client.zscore(look.key("due:order"), "order-7") == stood
+        clock.advance(15)
+        assert await storage.claim_due(owner="two", lease=30, limit=1) == ()
+        stands = look.client.zscore(look.key("due:order"), "order-7")
+        assert stands == stood + 20_000_000
+        assert await storage.next_due() == 15
+        clock.advance(15)
+        assert len(await storage.claim_due(owner="two", lease=30, limit=1)) == 1
+
+    async def test_next_is_exact(self, storage: RedisStorage, clock: ManualClock) -> None:
+        """What comes next is known to the moment, whether an old time is over or not."""
+        await storage.create(record("a"), lease=10)
+        await storage.create(record("b"), wake=90)
+        await storage.save(checkpoint("a", lease=50))
+        assert await storage.next_due() == 50
+        await storage.save(checkpoint("a", expected=2, lease=70))
+        clock.advance(55)
+        assert await storage.next_due() == 15
+
+    async def test_shortened(self, storage: RedisStorage, clock: ManualClock) -> None:
+        """A save that shortens the lease, or gives it back, counts at once."""
+        for id, terms in ("a", {"lease": 5}), ("b", {"lease": None, "wake": 5}):
+            await storage.create(record(id), lease=30)
+            await storage.save(checkpoint(id, **terms))
+        clock.advance(5)
+        due = await storage.claim_due(owner="two", lease=30, limit=9)
+        assert [one.id for one in due] == ["a", "b"]
+
+    async def test_longest_first(self, storage: RedisStorage, clock: ManualClock) -> None:
+        """The longest due is claimed first, even where another stands before it."""
+        await storage.create(record("extended"), lease=10)
+        await storage.create(record("plain"), wake=20)
+        await storage.save(checkpoint("extended", lease=30))
+        clock.advance(40)
+        for expected in "plain", "extended":
+            (claimed,) = await storage.claim_due(owner="two", lease=30, limit=1)
+            assert claimed.id == expected
+
+    async def test_many_are_due(self, storage: RedisStorage, look: Look) -> None:
+        """With a thousand due, no one looks at them all to learn what is due next."""
+        await asyncio.gather(*(storage.create(record(str(n)), wake=0) for n in range(1100)))
+        await storage.create(record("last"), lease=30)
+        with look.calls() as calls:
+            assert await storage.next_due() == 0.000_001
+        assert calls["hmget"] == 1000
+        assert len(await storage.claim_due(owner="two", lease=60, limit=1100)) == 1100
+        assert await storage.next_due() == 30
 
 
 class TestTogether:
@@ -512,6 +593,22 @@ class TestNotices:
             with pytest.raises(StorageUnavailableError):
                 await link.listen("{flux}:notices", lambda said: None)
 
+    async def test_silent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that says nothing at all, not even when it is asked, is not listened to."""
+        monkeypatch.setattr("flux_storages.redis_link.IDLE", 0.1)
+        with RedisServer(tmp_path) as server:
+            link = Link(place_of(server.url, prefix="flux", timeout=1))
+            listening = asyncio.create_task(link.listen("{flux}:notices", lambda said: None))
+            await listened_to(server)
+            await asyncio.wait([listening], timeout=0.5)
+            assert not listening.done()
+            os.kill(server.pid, SIGSTOP)
+            try:
+                async with asyncio.timeout(10):
+                    await listening
+            finally:
+                os.kill(server.pid, SIGCONT)
+
     async def test_refused(self, tmp_path: Path) -> None:
         """Who may not listen is told so, and does not try for ever."""
         with RedisServer(tmp_path) as server, looking(server.url) as look:
@@ -566,6 +663,26 @@ class TestCluster:
                 await storage.set_value("a", b"1", ttl=30)
                 assert len(await storage.list(WorkflowFilter(labels={"a": "b"}))) == 1
                 assert await storage.delete("order-7", revision=claimed.revision)
+
+
+class TestEncrypted:
+    async def test_large_and_small(self, redis_server: RedisServer, tmp_path: Path) -> None:
+        """Over TLS calls, answers and notices go as they do without, large ones too."""
+        heard: list[Notice] = []
+        async with encrypted(redis_server.port, tmp_path) as url:
+            storage = RedisStorage(url, prefix=tmp_path.name)
+            async with opened(storage):
+                listening = asyncio.create_task(storage.notices(heard.append))
+                with looking(f"{redis_server.url}?prefix={tmp_path.name}") as look:
+                    await until(lambda: look.listeners)
+                await storage.create(record(), lease=30)
+                entry = Entry(number=1, body=b'"%b"' % (b"x" * 1_000_000))
+                await storage.save(checkpoint(entries=(entry,), lease=None))
+                found = await asyncio.gather(*(storage.load("order-7") for _ in range(5)))
+                assert [entries for _, entries in filter(None, found)] == [(entry,)] * 5
+                await until(lambda: heard)
+                listening.cancel()
+        assert [notice.id for notice in heard] == ["order-7"]
 
 
 class TestClosing:

@@ -312,6 +312,24 @@ class TestRefusals:
                 await open_and_close(url)
         assert isinstance(caught.value, ValueError)
 
+    async def test_garbled(self) -> None:
+        """So is what greets as a Redis does and then speaks otherwise."""
+        async with answering(lambda command: b"what?\r\n") as url:
+            with pytest.raises(NotARedisError, match="what"):
+                await open_and_close(url)
+
+    async def test_answers_without_questions(self) -> None:
+        """What says more than it is asked is hung up on, so that no call gets a wrong answer."""
+        asked = []
+
+        def answer(command: bytes) -> bytes:
+            asked.append(command)
+            return b"$1\r\n1\r\n$5\r\nwrong\r\n"
+
+        async with answering(answer) as url, asyncio.timeout(30):
+            await open_and_close(url)
+        assert asked == [b"INFO", b"SET", b"GET"]
+
     async def test_no_tls(self) -> None:
         """TLS with a server that speaks none is no Redis either."""
         async with saying(b"HTTP/1.1 400 Bad Request\r\n\r\n") as url:

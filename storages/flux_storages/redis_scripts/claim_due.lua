@@ -7,11 +7,9 @@ local names = which == 'all' and redis.call('SMEMBERS', tag .. ':workflows') or 
 
 local found = {}
 for _, workflow in ipairs(names) do
-    local due = redis.call(
-        'ZRANGEBYSCORE', due_of(workflow), '-inf', text(moment), 'WITHSCORES', 'LIMIT', 0, limit
-    )
+    local due = first_due(workflow, '-inf', text(moment), limit)
     for i = 1, #due, 2 do
-        table.insert(found, {id = due[i], since = tonumber(due[i + 1]), workflow = workflow})
+        table.insert(found, {id = due[i], since = due[i + 1], workflow = workflow})
     end
 end
 if #names > 1 then
@@ -26,11 +24,7 @@ end
 local claimed = {}
 for i = 1, math.min(limit, #found) do
     local id, workflow = found[i].id, found[i].workflow
-    if redis.call('EXISTS', head_of(id)) == 1 then
-        table.insert(claimed, id)
-        table.insert(claimed, give(id, workflow, owner, later(moment, lease)))
-    else
-        schedule(workflow, id, nil)
-    end
+    table.insert(claimed, id)
+    table.insert(claimed, give(id, workflow, owner, later(moment, lease)))
 end
 return claimed

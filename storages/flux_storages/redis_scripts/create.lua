@@ -26,14 +26,8 @@ redis.call(
     'created_at', created_at, 'ended_at', ended_at,
     'lease_until', text(lease_until), 'wake_at', text(wake_at), unpack(ARGV, 13, 12 + fields)
 )
-if owner then
-    redis.call('HSET', head, 'owner', owner)
-end
-if unique_key then
-    redis.call('HSET', head, 'unique_key', unique_key)
-    if ended_at == '' then
-        redis.call('HSET', tag .. ':keys', unique_key, id)
-    end
+if unique_key and ended_at == '' then
+    redis.call('HSET', tag .. ':keys', unique_key, id)
 end
 for i = 13 + fields, #ARGV, 2 do
     redis.call('HSET', history_of(id), ARGV[i], ARGV[i + 1])
@@ -43,8 +37,10 @@ for _, index in ipairs(fixed_indexes(workflow, labels)) do
 end
 redis.call('ZADD', status_index(status), 0, member)
 redis.call('SADD', tag .. ':workflows', workflow)
-note_end(member, created_at, ended_at)
-schedule(workflow, id, lease_until or wake_at)
+note_end(member, created_at, ended_at, '')
+if lease_until or wake_at then
+    schedule(workflow, id, lease_until or wake_at)
+end
 if not lease_until and wake_at and wake_at <= moment then
     tell(id, true)
 end

@@ -16,7 +16,7 @@ for _, index in ipairs(fixed_indexes(workflow, labels)) do
     redis.call('ZREM', index, member)
 end
 redis.call('ZREM', status_index(status), member)
-note_end(member, created_at, '')
+redis.call('ZREM', tag .. ':ended_early', member)
 schedule(workflow, id, nil)
 if unique_key and redis.call('HGET', tag .. ':keys', unique_key) == id then
     redis.call('HDEL', tag .. ':keys', unique_key)

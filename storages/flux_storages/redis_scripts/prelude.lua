@@ -75,14 +75,16 @@ local function status_index(status)
 end
 
 -- Those whose end lies before their beginning, as it may be where clocks differ.
-local function note_end(member, created_at, ended_at)
+local function note_end(member, created_at, ended_at, ended_before)
     if ended_at ~= '' and precedes(ended_at, created_at) then
         redis.call('ZADD', tag .. ':ended_early', 0, member)
-    else
+    elseif ended_before ~= '' then
         redis.call('ZREM', tag .. ':ended_early', member)
     end
 end
 
+-- Who is due when. A leased instance may stand there under an earlier time than the end of its
+-- lease, since a save that only extends the lease leaves it where it is: a sixth of its cost.
 local function due_of(workflow)
     return tag .. ':due:' .. workflow
 end
@@ -93,6 +95,27 @@ local function schedule(workflow, id, due_at)
     else
         redis.call('ZREM', due_of(workflow), id)
     end
+end
+
+-- The first of a workflow that are due from one moment to another, ids and times in turn; whoever
+-- stands there under another time than its own is put where it belongs.
+local function first_due(workflow, from, to, limit)
+    local found, is_right
+    repeat
+        found, is_right = redis.call(
+            'ZRANGEBYSCORE', due_of(workflow), from, to, 'WITHSCORES', 'LIMIT', 0, limit
+        ), true
+        for i = 1, #found, 2 do
+            local times = redis.call('HMGET', head_of(found[i]), 'lease_until', 'wake_at')
+            local due_at = tonumber(times[1] ~= '' and times[1] or times[2])
+            found[i + 1] = tonumber(found[i + 1])
+            if due_at ~= found[i + 1] then
+                schedule(workflow, found[i], due_at)
+                is_right = false
+            end
+        end
+    until is_right
+    return found
 end
 
 -- When an instance that goes to rest is due, if its inbox holds something that nobody has seen.

@@ -10,13 +10,14 @@ local head = head_of(id)
 
 local known = redis.call(
     'HMGET', head, 'owner', 'revision', 'last_signal', 'workflow', 'status', 'created_at',
-    'ended_at', 'unique_key'
+    'ended_at', 'unique_key', 'lease_until'
 )
 if known[1] ~= owner then
     return {'stale'}
 end
 local revision, last_signal = tonumber(known[2]), tonumber(known[3])
 local workflow, status_before, created_at, ended_before, unique_key = unpack(known, 4, 8)
+local lease_before = tonumber(known[9])
 expected = tonumber(expected)
 if revision ~= expected then
     return revision == expected + 1 and last_signal or {'stale'}
@@ -53,14 +54,16 @@ if status ~= status_before then
     redis.call('ZREM', status_index(status_before), member_of(created_at, id))
 end
 if ended_at ~= ended_before then
-    note_end(member_of(created_at, id), created_at, ended_at)
+    note_end(member_of(created_at, id), created_at, ended_at, ended_before)
     if unique_key and ended_at == '' then
         redis.call('HSET', tag .. ':keys', unique_key, id)
     elseif holder == id then
         redis.call('HDEL', tag .. ':keys', unique_key)
     end
 end
-schedule(workflow, id, lease_until or wake_at)
+if not (lease_until and lease_before and lease_before <= lease_until) then
+    schedule(workflow, id, lease_until or wake_at)
+end
 if not lease_until then
     tell(id, wake_at and wake_at <= moment)
 end
