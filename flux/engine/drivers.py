@@ -226,13 +226,16 @@ class Drivers:
             await driver.give_back()
 
     async def _take_over(self, id: str, happened: Happened, *, back: bool) -> Claim:
-        leases = self._services.leases
+        leases, claim = self._services.leases, self._services.storage.claim
+        unused: str | None = None
         with leases.asking() as owner:
-            unused = await self._unused_owner(id)
             asked_at = leases.asked_at()
-            record = await self._services.storage.claim(
-                id, owner=owner, lease=leases.seconds, held=unused
-            )
+            record = await claim(id, owner=owner, lease=leases.seconds)
+            if record is None:
+                unused = await self._unused_owner(id)
+            if unused is not None:
+                asked_at = leases.asked_at()
+                record = await claim(id, owner=owner, lease=leases.seconds, held=unused)
             if record is None:
                 return Claim(stands=False)
             held = leases.hold(id, owner, asked_at)
@@ -400,8 +403,10 @@ class Drivers:
 
     async def _unused_owner(self, id: str) -> str | None:
         """The token of a lease of this engine that no task of it uses, as after a failed save."""
-        loaded = await load(self._services.storage, id, history=False)
-        owner = loaded.record.owner
+        stored = await self._services.storage.load(id, history=False)
+        if stored is None:
+            raise InstanceNotFoundError(id)
+        owner = stored[0].owner
         unused = id not in self._drivers and self._services.leases.is_unused(id, owner)
         return owner if unused else None
 

@@ -441,12 +441,14 @@ class Running:
         loaded = await load(self._services.storage, id, history=False)
         record = loaded.record
         is_due = is_due or self._is_due(record) or loaded.has_unseen
+        # A process that only sends signals need not know the workflow: others drive it.
+        if not self._registry.knows(record.workflow):
+            return None
         # Not left to the claim: the finder may have found out before, and left it for later.
-        if is_due and self._registry.knows(record.workflow):
+        if is_due:
             await self._check_fits(loaded)
         waits = record.wake_at is not None and not is_due
-        # A process that only sends signals need not know the workflow: others drive it.
-        if waits or self._drivers.room <= 0 or not self._registry.knows(record.workflow):
+        if waits or self._drivers.room <= 0:
             return None
         return (await self._drivers.take_over(id, self._drivers.left_behind)).driver
 
