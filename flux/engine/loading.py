@@ -105,7 +105,7 @@ def new_instance(
         created_at=at,
         input=input,
         first_data={key: json_text(value, f"data.{key}") for key, value in first_data.items()},
-        labels={**labels, **correlation_labels(correlation), **_parent_label(parent)},
+        labels={**labels, **_own_labels(correlation, parent)},
         shape=definition.shape_text,
         deadline=None if limit is None else at + timedelta(seconds=limit),
         unique_key=definition.unique_key(correlation),
@@ -118,8 +118,9 @@ PARENT = f"{RESERVED}parent"
 """The label by which the children of an instance are found."""
 
 
-def _parent_label(parent: Parent | None) -> dict[str, str]:
-    return {} if parent is None else {PARENT: parent.id}
+def _own_labels(correlation: Mapping[str, Any], parent: Parent | None) -> dict[str, str]:
+    labels = correlation_labels(correlation) if correlation else {}
+    return labels if parent is None else {**labels, PARENT: parent.id}
 
 
 def shown(

@@ -121,7 +121,10 @@ class Instance:
         """By number, the signals that were read and are not consumed, in the order of arrival."""
         self.seen = head.inbox_read
         """The number of the last signal that was read."""
-        self._index()
+        if self.executions:
+            self._index()
+        else:
+            self.data = self._first_data()
 
     @property
     def id(self) -> str:
@@ -210,10 +213,13 @@ class Instance:
 
     def _folded(self, counts: _Counts, *, merged: bool = True) -> dict[str, orjson.Fragment]:
         taken = sorted(self._taken(counts, merged=merged), key=lambda placed: placed[0])
-        data = {key: orjson.Fragment(text) for key, text in self.origin.first_data.items()}
+        data = self._first_data()
         for _, changes in taken:
             _fold(data, changes)
         return data
+
+    def _first_data(self) -> dict[str, orjson.Fragment]:
+        return {key: orjson.Fragment(text) for key, text in self.origin.first_data.items()}
 
     def _taken(self, counts: _Counts, *, merged: bool) -> Iterator[tuple[int, DataChanges]]:
         for execution in self.executions.values():
