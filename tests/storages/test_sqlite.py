@@ -423,18 +423,34 @@ class TestClosing:
             other.execute("COMMIT")
         assert await asyncio.gather(*creates, end) == [True, True, True, None]
 
-    async def test_reads_under_way(self, path: Path) -> None:
+    async def test_reads_under_way(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A close waits for the reads under way, and for those that wait for them."""
+        connect = sqlite3.connect
+        reading, go_on = threading.Event(), threading.Event()
+
+        def hold(statement: str) -> None:
+            if statement == "BEGIN":
+                reading.set()
+                go_on.wait(timeout=30)
+
+        def watched(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = connect(*args, **kwargs)
+            connection.set_trace_callback(hold)
+            return connection
+
+        monkeypatch.setattr(sqlite3, "connect", watched)
         storage = SQLiteStorage(path)
         await storage.init(ManualClock())
         await storage.create(record())
-        loads = []
-        for _ in range(3):
-            loads.append(asyncio.create_task(storage.load("order-7")))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+        loads = [asyncio.create_task(storage.load("order-7"))]
+        await asyncio.to_thread(reading.wait, 30)
+        loads.append(asyncio.create_task(storage.load("order-7")))
+        await asyncio.sleep(0)
         end = asyncio.create_task(storage.close())
-        assert await asyncio.gather(*loads, end) == [(record(), ())] * 3 + [None]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        go_on.set()
+        assert await asyncio.gather(*loads, end) == [(record(), ())] * 2 + [None]
 
     async def test_cancelled_init(self, path: Path) -> None:
         """An init that is cancelled has not happened, and leaves no thread."""

@@ -127,6 +127,14 @@ async def test_only_what_moves_is_set(path: Path, statements: list[str]) -> None
     assert not [name for name in ("status", "wake_at", "ended_at") if name in columns]
 
 
+async def test_wake_time_is_cleared(path: Path) -> None:
+    """A save that goes on and names no wake time leaves none behind, though its lease is new."""
+    async with opened(SQLiteStorage(path)) as storage:
+        await storage.create(record(), lease=30, wake=60)
+        await storage.save(checkpoint())
+        assert rows(path, "SELECT revision, wake_at FROM instances") == [(2, None)]
+
+
 async def test_json_as_text(path: Path) -> None:
     """People can look into payloads, entries, signals and labels with SQLite's JSON functions."""
     async with opened(SQLiteStorage(path)) as storage:
