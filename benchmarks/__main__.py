@@ -19,19 +19,17 @@ from benchmarks.questions import QUESTIONS
 from benchmarks.server import shared_redis
 from benchmarks.table import Row, table
 
-QUICK = Pace(slice=0.1, rounds=3, share=1.0, patience=30.0, size=0.05)
-
 
 def main(arguments: Sequence[str]) -> None:
     asked = _parsed(arguments)
-    pace = QUICK if asked.quick else Pace(slice=asked.slice, rounds=asked.rounds)
     entries = [entry for entry in CONTENDERS if not asked.only or _is_named(entry, asked.only)]
     rows: list[Row] = []
     began = time.monotonic()
+    pace = _pace(asked, ends=began + asked.limit)
     with shared_redis() as redis:
         field = Field(entries=_able(entries, redis), redis=redis, pace=pace)
         for name in asked.questions or QUESTIONS:
-            if time.monotonic() - began > asked.limit:
+            if time.monotonic() > pace.ends:
                 print(f"{name}: left out, {asked.limit:.0f} s have gone by", file=sys.stderr)
                 continue
             print(f"{time.monotonic() - began:4.0f} s  {name} ...", file=sys.stderr)
@@ -49,8 +47,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(QUESTIONS))
     parser.add_argument("--quick", action="store_true", help="small and noisy: to see that it runs")
     parser.add_argument("--only", action="append", metavar="CONTENDER", help=_keys())
-    parser.add_argument("--slice", type=float, default=0.5, help="seconds of one round")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--slice", type=float, default=0.4, help="seconds of one round")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=float, default=600.0, help="no question begins after it")
     asked = parser.parse_args(arguments)
     unknown = set(asked.questions) - set(QUESTIONS)
@@ -60,6 +58,14 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if asked.only and not any(_is_named(entry, asked.only) for entry in CONTENDERS):
         parser.error(f"none of the contenders is meant by {asked.only}; there are: {_keys()}")
     return asked
+
+
+def _pace(asked: argparse.Namespace, *, ends: float) -> Pace:
+    if asked.quick:
+        return Pace(
+            slice=0.1, rounds=2, share=0.5, patience=60.0, size=0.02, clients=(1, 8), ends=ends
+        )
+    return Pace(slice=asked.slice, rounds=asked.rounds, ends=ends)
 
 
 def _keys() -> str:

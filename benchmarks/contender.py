@@ -92,15 +92,30 @@ class Entry:
     """Modules of packages that are no dependencies of Flux."""
     answers: frozenset[str]
     """The questions that it can be asked."""
+    at_most: Mapping[str, int] = Factory(dict)
+    """For questions of many instances: how many it can do in the time that there is."""
+    when_killed: Mapping[str, object] = Factory(dict)
+    """Other settings of a process that will be killed."""
     is_baseline: bool = False
     """Whether the ratios of its group are ratios to it."""
     is_fresh_each_time: bool = False
     """Whether it is opened anew for each round, as what lies in memory weighs on the next one."""
 
+    def count(self, question: str, count: int) -> int:
+        """So many instances, or as many as it can do."""
+        return min(count, self.at_most.get(question, count))
+
     @property
     def missing(self) -> tuple[str, ...]:
         """What it needs and is not installed."""
-        return tuple(name for name in self.needs if find_spec(name) is None)
+        return tuple(name for name in self.needs if not _is_installed(name))
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def made(made_by: str, settings: Mapping[str, object]) -> Contender:

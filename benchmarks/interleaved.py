@@ -26,34 +26,23 @@ Job = Callable[..., Awaitable[Mapping[str, float]]]
 class Pace:
     """How long things may take, in seconds."""
 
-    slice: float = 0.5
+    slice: float = 0.4
     """One round of one contender, if the work is not counted."""
-    rounds: int = 7
+    rounds: int = 5
     share: float = 6.0
     """Who has used up so much for one figure sits out the rounds that are left."""
     patience: float = 120.0
     """Who does not answer within it is killed."""
+    clients: Sequence[int] = (1, 64, 512)
+    """How many instances run at once."""
     size: float = 1.0
     """A factor to all numbers of instances and steps."""
+    ends: float
+    """When, by `time.monotonic`, no other round begins."""
 
     def sized(self, count: int) -> int:
         """So many, or fewer in a small run."""
         return max(int(count * self.size), 2)
-
-
-@frozen(kw_only=True)
-class Field:
-    """Who takes part, and the Redis that they share."""
-
-    entries: Sequence[Entry]
-    redis: str | None
-    pace: Pace
-
-    def asked(self, question: str) -> "Mapping[str, Sequence[Entry]]":
-        """Those who can answer, by their group."""
-        able = [entry for entry in self.entries if question in entry.answers]
-        groups = dict.fromkeys(entry.group for entry in able)
-        return {group: [entry for entry in able if entry.group == group] for group in groups}
 
 
 @define
@@ -64,46 +53,92 @@ class Measured:
     rounds: list[Mapping[str, float]] = field(factory=list)
     spent: float = 0.0
     error: str | None = None
+    note: str = ""
+    """Said with every figure."""
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        self.rounds.append(figures)
+
+    def has(self, figure: str) -> bool:
+        return any(figure in figures for figures in self.rounds)
 
     def figures(self, name: str) -> Sequence[float]:
         return [figures[name] for figures in self.rounds]
 
+    @contextmanager
+    def noting_errors(self) -> Iterator[None]:
+        """Count the time; who has failed takes no further part, and the others go on."""
+        began = time.monotonic()
+        try:
+            yield
+        except ContenderError as error:
+            self.error = str(error)
+            print(f"  {self.entry.key}: {error}", file=sys.stderr)
+        finally:
+            self.spent += time.monotonic() - began
+
+
+@frozen(kw_only=True)
+class Field:
+    """Who takes part, and the Redis that they share."""
+
+    entries: Sequence[Entry]
+    redis: str | None
+    pace: Pace
+
+    def asked(self, question: str) -> Mapping[str, Sequence[Entry]]:
+        """Those who can answer, by their group."""
+        able = [entry for entry in self.entries if question in entry.answers]
+        groups = dict.fromkeys(entry.group for entry in able)
+        return {group: [entry for entry in able if entry.group == group] for group in groups}
+
+    def left(self, measured: Sequence[Measured]) -> Iterator[Measured]:
+        """Those who take part in the next round, one after the other."""
+        for one in measured:
+            has_time = one.spent < self.pace.share and time.monotonic() < self.pace.ends
+            if one.error is None and (has_time or not one.rounds):
+                yield one
+
 
 class Team:
-    """The contenders of a group, each in its process with its folder."""
+    """Contenders, each in its process with its folder."""
 
     def __init__(self, field: Field, folder: Path) -> None:
         self._field = field
         self._folder = folder
         self._workers: dict[str, Worker] = {}
 
-    def folder(self, entry: Entry) -> Path:
+    async def begin(self, entry: Entry) -> None:
+        """Start its process."""
         folder = self._folder / entry.key
         folder.mkdir(exist_ok=True)
-        return folder
+        self._workers[entry.key] = await Worker.begun(folder)
 
-    async def begin(self, entry: Entry) -> None:
-        self._workers[entry.key] = await Worker.begun(self.folder(entry))
+    def opening(self, entry: Entry, **settings: object) -> Mapping[str, Any]:
+        """What it is opened with, in any process."""
+        redis = self._field.redis
+        return {
+            "made_by": entry.made_by,
+            "settings": {**entry.settings, **settings},
+            "folder": str(self._folder / entry.key),
+            "redis": redis and f"{redis}?prefix={self._folder.name}-{entry.key}",
+        }
 
     async def open(self, entry: Entry) -> None:
-        redis = self._field.redis
-        await self.ask(
-            entry,
-            opened,
-            made_by=entry.made_by,
-            settings=dict(entry.settings),
-            folder=str(self.folder(entry)),
-            redis=redis and f"{redis}?prefix={self._folder.name}-{entry.key}",
-        )
+        await self.ask(entry, opened, **self.opening(entry))
 
-    async def close(self, entry: Entry) -> None:
+    async def renew(self, entry: Entry) -> None:
+        """Let it forget what it has in memory."""
         await self.ask(entry, closed)
+        await self.open(entry)
 
     async def ask(self, entry: Entry, job: Callable[..., Awaitable[Any]], **args: Any) -> Any:
-        patience = self._field.pace.patience
+        pace = self._field.pace
+        patience = min(pace.patience, max(pace.ends - time.monotonic(), pace.patience / 2))
         return await self._workers[entry.key].ask(job, patience=patience, **args)
 
     async def end(self, entry: Entry) -> None:
+        """Kill its process."""
         await self._workers.pop(entry.key).end()
 
     async def end_all(self) -> None:
@@ -131,43 +166,32 @@ async def compare(
     prepare: Callable[[Team, Entry], Awaitable[None]] | None = None,
     rounds: int | None = None,
     may_be_renewed: bool = True,
+    counts: Mapping[str, int] | None = None,
     **args: Any,
 ) -> list[Measured]:
-    """Let the contenders of one group do the same, in turn; `prepare` is not counted."""
-    pace = field.pace
+    """Let the contenders of one group do the same, in turn; `prepare` is not counted.
+
+    `counts` says for each key how many instances or steps the job is given as `count`.
+    """
     measured = [Measured(entry) for entry in entries]
     async with team(field) as its:
         for one in measured:
-            with _noting_errors(one):
+            with one.noting_errors():
                 await its.begin(one.entry)
                 await its.open(one.entry)
                 if prepare is not None:
                     await prepare(its, one.entry)
-        for number in range(rounds or pace.rounds):
-            for one in measured:
-                if one.error is None and (number == 0 or one.spent < pace.share):
-                    with _noting_errors(one):
-                        if one.entry.is_fresh_each_time and may_be_renewed and number > 0:
-                            await its.close(one.entry)
-                            await its.open(one.entry)
-                        await _round(its, one, job, args)
+            one.spent = 0.0
+        for number in range(min(rounds or field.pace.rounds, field.pace.rounds)):
+            for one in field.left(measured):
+                with one.noting_errors():
+                    if one.entry.is_fresh_each_time and may_be_renewed and number > 0:
+                        await its.renew(one.entry)
+                    if counts is not None:
+                        args["count"] = counts[one.entry.key]
+                        one.note = f" (of {args['count']:,})"
+                    one.add(await its.ask(one.entry, job, **args))
     return measured
-
-
-async def _round(its: Team, one: Measured, job: Job, args: Mapping[str, Any]) -> None:
-    began = time.perf_counter()
-    one.rounds.append(await its.ask(one.entry, job, **args))
-    one.spent += time.perf_counter() - began
-
-
-@contextmanager
-def _noting_errors(one: Measured) -> Iterator[None]:
-    """Who has failed takes no further part, and the others go on."""
-    try:
-        yield
-    except ContenderError as error:
-        one.error = str(error)
-        print(f"  {one.entry.key}: {error}", file=sys.stderr)
 
 
 def rows(
@@ -188,13 +212,13 @@ def _row(
 ) -> Row:
     entry = one.entry
     if not one.rounds:
-        return Row(question, entry.name, entry.durability, f"failed: {one.error}")
+        return Row(question, entry.name, entry.durability, f"failed: {one.error or 'no time left'}")
     baseline, flux = others
     return Row(
         question,
         entry.name,
         entry.durability,
-        words(median(one.figures(figure))),
+        words(median(one.figures(figure))) + one.note,
         _ratio(one, baseline, figure),
         _ratio(flux, one, figure) if flux is not one else "",
         str(len(one.rounds)) + (f", then {one.error}" if one.error else ""),
@@ -202,7 +226,8 @@ def _row(
 
 
 def _ratio(one: Measured | None, other: Measured | None, figure: str) -> str:
-    if one is None or other is None or not one.rounds or not other.rounds:
+    if one is None or other is None:
         return ""
     pairs = zip(one.figures(figure), other.figures(figure), strict=False)
-    return f"{median(mine / its for mine, its in pairs):.2f}"
+    ratios = [mine / its for mine, its in pairs if its]
+    return f"{median(ratios):.2f}" if ratios else ""

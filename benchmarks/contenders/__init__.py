@@ -1,6 +1,6 @@
 """All contenders, by group; who is one of those that promise the same is compared with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks.contender import Entry
 
@@ -9,6 +9,7 @@ WAITS = frozenset({"signals", "suspended"})
 ALL = STEPS | WAITS | {"recovery"}
 
 FULL, NORMAL = "WAL, synchronous FULL", "WAL, synchronous NORMAL"
+AS_SHIPPED = "DELETE journal, synchronous FULL (as shipped)"
 FULL_URL = "sqlite:///{folder}/flux.db"
 NORMAL_URL = f"{FULL_URL}?synchronous=normal"
 EVERYSEC = "append only, fsync every second"
@@ -22,6 +23,7 @@ def _flux(key: str, durability: str, url: str, answers: frozenset[str] = ALL) ->
         group=key,
         made_by="benchmarks.contenders.flux_engine:FluxContender",
         settings={"url": url},
+        when_killed={"lease": 2.0},
         answers=answers,
         is_fresh_each_time=key == "memory",
     )
@@ -53,6 +55,40 @@ def _by_hand_sqlite(group: str, durability: str) -> Sequence[Entry]:
     )
 
 
+def _dbos(key: str, durability: str, settings: Mapping[str, object]) -> Entry:
+    return Entry(
+        key=key,
+        name="DBOS",
+        durability=durability,
+        group="sqlite-full",
+        made_by="benchmarks.contenders.dbos_sqlite:DBOSContender",
+        settings=settings,
+        needs=("dbos",),
+        answers=ALL,
+        at_most={
+            "throughput": 512 if "journal_mode" in settings else 64,
+            "signals": 500,
+            "suspended": 500,
+            "recovery": 200,
+            "late_steps": 1_000,
+        },
+    )
+
+
+def _taskflow(key: str, durability: str, settings: Mapping[str, object], at_once: int) -> Entry:
+    return Entry(
+        key=key,
+        name="TaskFlow",
+        durability=durability,
+        group="sqlite-full",
+        made_by="benchmarks.contenders.taskflow_sqlite:TaskFlowContender",
+        settings=settings,
+        needs=("taskflow", "sqlalchemy", "alembic"),
+        answers=frozenset({"throughput", "latency", "saga", "cold_start"}),
+        at_most={"throughput": at_once},
+    )
+
+
 CONTENDERS: Sequence[Entry] = (
     Entry(
         key="by-hand-memory",
@@ -67,6 +103,21 @@ CONTENDERS: Sequence[Entry] = (
     _flux("memory", "none: memory", "memory:", STEPS | WAITS | {"documents", "at_rest"}),
     *_by_hand_sqlite("sqlite-full", FULL),
     _flux("sqlite-full", FULL, FULL_URL, ALL | {"at_rest"}),
+    _dbos("dbos", FULL, {"journal_mode": "wal"}),
+    _dbos("dbos-as-shipped", AS_SHIPPED, {}),
+    Entry(
+        key="langgraph",
+        name="LangGraph, durability sync",
+        durability=f"{FULL} (as shipped)",
+        group="sqlite-full",
+        made_by="benchmarks.contenders.langgraph_sqlite:LangGraphContender",
+        needs=("langgraph", "langgraph.checkpoint.sqlite"),
+        answers=ALL,
+        at_most={"signals": 1_000, "suspended": 1_000, "recovery": 200, "late_steps": 1_000},
+    ),
+    _taskflow("taskflow", FULL, {"journal_mode": "wal"}, at_once=64),
+    # With more its callers wait for the lock until they fail.
+    _taskflow("taskflow-as-shipped", AS_SHIPPED, {}, at_once=1),
     *_by_hand_sqlite("sqlite-normal", NORMAL),
     _flux("sqlite-normal", NORMAL, NORMAL_URL, ALL | {"at_rest"}),
     Entry(

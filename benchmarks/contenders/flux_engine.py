@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from attrs import evolve
+
 from benchmarks import work
 from benchmarks.contender import Place
 from flux import (
@@ -15,6 +17,8 @@ from flux import (
     open_storage,
 )
 
+COPIES_AT_ONCE = 500
+
 Handler = Callable[[WorkflowContext], Awaitable[None]]
 
 
@@ -23,6 +27,8 @@ class FluxContender:
 
     def __init__(self, url: str, lease: float = 30.0) -> None:
         self._url = url
+        # Made for nothing but that its driver is imported; nothing is opened.
+        open_storage(url.format(folder="nowhere", redis="redis://nowhere"))
         self._lease = lease
         self._made: dict[str, Workflow] = {}
         self._third_begins: dict[str, asyncio.Event] = {}
@@ -71,6 +77,19 @@ class FluxContender:
         # Whether all have ended is in the storage; to ask it seldom costs less than to be told.
         while await self.storage.count(completed) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+    async def fill(self, count: int) -> None:
+        """Put so many suspended instances into the storage, copies of one that Flux has made."""
+        await self.suspend(0)
+        loaded = await self.storage.load("waiting-0")
+        assert loaded is not None
+        record, entries = loaded
+
+        async def copy(number: int) -> None:
+            is_new = await self.storage.create(evolve(record, id=f"copy-{number}"), entries=entries)
+            assert is_new
+
+        await work.each(copy, range(count - 1), COPIES_AT_ONCE)
 
     async def _run(self, name: str, handlers: list[Handler]) -> None:
         if name not in self._made:

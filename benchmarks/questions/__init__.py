@@ -2,4 +2,16 @@
 
 from collections.abc import Sequence
 
-QUESTIONS: Sequence[str] = ("throughput", "latency", "saga", "documents", "signals")
+QUESTIONS: Sequence[str] = (
+    "throughput",
+    "latency",
+    "saga",
+    "documents",
+    "signals",
+    "recovery",
+    "suspended",
+    "late_steps",
+    "at_rest",
+    "imports",
+    "cold_start",
+)
