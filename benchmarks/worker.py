@@ -1,7 +1,5 @@
 """A contender's own process: it does what it is asked, one line of JSON each way.
 
-    python -m benchmarks.worker
-
 Apart from each other, contenders share neither a heap that is searched for garbage nor threads; one
 that does not answer can be killed. This module imports little, as a cold start is timed with it.
 """
@@ -18,6 +16,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 ROOT = Path(__file__).parents[1]
+
+# The clone comes last, so that a Flux which is installed is the one that is measured.
+_PROGRAM = f"import sys; sys.path.append({str(ROOT)!r}); from benchmarks.worker import main; main()"
 
 
 class ContenderError(Exception):
@@ -36,7 +37,7 @@ class Worker:
         log = folder / "worker.log"
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "benchmarks.worker",
+                sys.executable, "-c", _PROGRAM,
                 stdin=PIPE, stdout=PIPE, stderr=errors, cwd=ROOT, limit=2**24,
             )  # fmt: skip
         return cls(process, log)
@@ -116,14 +117,11 @@ async def _serve(answers: TextIO) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _main() -> None:
+def main() -> None:
+    """Serve until the parent closes its end."""
     # Whatever a library prints goes to the log; the answers alone go to the parent.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     asyncio.run(_serve(answers))
     # Threads of contenders do not keep the process.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,7 +1,7 @@
 """OpenStack's TaskFlow with its SQLite persistence: flows of tasks, reverted when one fails.
 
 It is a library of blocking calls; each instance runs in a thread, by the serial engine. It leaves
-SQLite as it finds it (a rollback journal, FULL). Its connections wait 30 s for the lock instead of
+SQLite as it finds it (a rollback journal, FULL). Its connections wait 100 s for the lock instead of
 5, or it fails with several instances at once.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.contender import Place
 Execute = Callable[..., int]
 
 THREADS = 64
-LOCK_TIMEOUT = 30
+LOCK_TIMEOUT = 100
 
 
 class TaskFlowContender:

@@ -6,19 +6,17 @@ CPU time of the import in a fresh process, the least of eight.
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 
 from benchmarks.interleaved import Field
 from benchmarks.table import Row
 
 ROUNDS = 8
 BASELINE = "asyncio, attrs, cattrs, orjson"
-CONTENDERS: Mapping[str, str] = {
-    BASELINE: "asyncio, attrs, cattrs, orjson",
-    "Flux": "flux",
-    "DBOS": "dbos",
-    "LangGraph": "langgraph.graph, langgraph.checkpoint.sqlite.aio",
-    "TaskFlow": "taskflow.engines, taskflow.patterns.linear_flow",
+IMPORTS: Mapping[str, str] = {BASELINE: BASELINE, "Flux": "flux"}
+PEERS: Mapping[str, str] = {
+    "dbos": "dbos",
+    "langgraph": "langgraph.graph, langgraph.checkpoint.sqlite.aio",
+    "taskflow": "taskflow.engines, taskflow.patterns.linear_flow",
 }
 _CHILD = """
 import time
@@ -29,13 +27,11 @@ print(time.process_time() - began)
 
 
 async def measure(field: Field) -> Sequence[Row]:
-    asked = {
-        name: modules
-        for name, modules in CONTENDERS.items()
-        if find_spec(modules.partition(",")[0].partition(".")[0]) is not None
-    }
+    taking_part = {entry.key for entry in field.entries}
+    peers = {key: modules for key, modules in PEERS.items() if key in taking_part}
+    asked = {**IMPORTS, **peers}
     found: dict[str, list[float]] = {name: [] for name in asked}
-    for _ in range(max(ROUNDS if field.pace.size == 1.0 else 2, 1)):
+    for _ in range(ROUNDS if field.pace.size == 1.0 else field.pace.rounds):
         for name, modules in asked.items():
             found[name].append(await _seconds(modules))
     least = {name: min(seconds) for name, seconds in found.items()}
