@@ -19,20 +19,27 @@ from benchmarks.questions import QUESTIONS
 from benchmarks.server import shared_redis
 from benchmarks.table import Row, table
 
+LARGEST_PART = 2.5
+"""A question may take so many times its part of the time that is left; then its rounds end."""
+
 
 def main(arguments: Sequence[str]) -> None:
     asked = _parsed(arguments)
     entries = [entry for entry in CONTENDERS if not asked.only or _is_named(entry, asked.only)]
     rows: list[Row] = []
     began = time.monotonic()
-    pace = _pace(asked, ends=began + asked.limit)
     with shared_redis() as redis:
-        field = Field(entries=_able(entries, redis), redis=redis, pace=pace)
-        for name in asked.questions or QUESTIONS:
-            if time.monotonic() > pace.ends:
+        able = _able(entries, redis)
+        names = asked.questions or QUESTIONS
+        for done, name in enumerate(names):
+            now = time.monotonic()
+            left = began + asked.limit - now
+            if left < 0:
                 print(f"{name}: left out, {asked.limit:.0f} s have gone by", file=sys.stderr)
                 continue
-            print(f"{time.monotonic() - began:4.0f} s  {name} ...", file=sys.stderr)
+            print(f"{now - began:4.0f} s  {name} ...", file=sys.stderr)
+            ends = now + min(left, LARGEST_PART * left / (len(names) - done))
+            field = Field(entries=able, redis=redis, pace=_pace(asked, ends=ends))
             question = importlib.import_module(f"benchmarks.questions.{name}")
             rows += asyncio.run(question.measure(field))
     print(

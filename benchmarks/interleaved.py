@@ -171,7 +171,8 @@ async def compare(
 ) -> list[Measured]:
     """Let the contenders of one group do the same, in turn; `prepare` is not counted.
 
-    `counts` says for each key how many instances or steps the job is given as `count`.
+    `counts` says for each key how many instances or steps the job is given as `count`; who has
+    fewer than others has that said.
     """
     measured = [Measured(entry) for entry in entries]
     async with team(field) as its:
@@ -189,7 +190,8 @@ async def compare(
                         await its.renew(one.entry)
                     if counts is not None:
                         args["count"] = counts[one.entry.key]
-                        one.note = f" (of {args['count']:,})"
+                        is_less = args["count"] < max(counts.values())
+                        one.note = f" (of {args['count']:,})" if is_less else ""
                     one.add(await its.ask(one.entry, job, **args))
     return measured
 

@@ -22,6 +22,16 @@ class Row:
     rounds: str = ""
 
 
+def amount(number: float) -> str:
+    """A number, with a decimal if it is small."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.1f}"
+
+
+def micros(number: float) -> str:
+    """Microseconds."""
+    return f"{amount(number)} µs"
+
+
 def table(rows: Iterable[Row]) -> str:
     """The rows under each other, a question's rows together, in Markdown."""
     cells = [_HEADINGS, *(astuple(row) for row in rows)]

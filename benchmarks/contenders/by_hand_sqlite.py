@@ -88,9 +88,14 @@ class _Grouped(_OneByOne):
         while await self._called.wait():
             self._called.clear()
             group, self._waiting = self._waiting, []
-            await self._hop(_commit, connection, [statements for statements, _ in group])
-            for _, written in group:
-                written.set_result(None)
+            try:
+                await self._hop(_commit, connection, [statements for statements, _ in group])
+            except sqlite3.Error as error:
+                for _, written in group:
+                    written.set_exception(error)
+            else:
+                for _, written in group:
+                    written.set_result(None)
 
     @property
     def _hop(self) -> Callable[..., Awaitable[tuple[int, Sequence[str]]]]:

@@ -14,7 +14,7 @@ from attrs import evolve
 from benchmarks import work
 from benchmarks.contender import Entry
 from benchmarks.interleaved import Field, Team, compare, rows
-from benchmarks.table import Row
+from benchmarks.table import Row, micros
 from benchmarks.worker import Stage
 
 AT_REST = (0, 10_000, 100_000)
@@ -32,11 +32,8 @@ async def measure(field: Field) -> Sequence[Row]:
 
         entries = [_holding(entry, count) for count in counts]
         measured = await compare(field, entries, run, prepare=prepare, seconds=field.pace.slice)
-        found += rows("cost of a step beside instances at rest", measured, "cost", _words)
+        found += rows("cost of a step beside instances at rest", measured, "cost", micros)
     return found
-
-
-_words = "{:,.0f} µs".format
 
 
 def _holding(entry: Entry, count: int) -> Entry:

@@ -9,7 +9,7 @@ from functools import partial
 
 from benchmarks import work
 from benchmarks.interleaved import Field, compare, rows
-from benchmarks.table import Row
+from benchmarks.table import Row, amount
 from benchmarks.worker import Stage
 
 STEPS = 10
@@ -22,7 +22,7 @@ async def measure(field: Field) -> Sequence[Row]:
         measured = await compare(field, entries, run, seconds=field.pace.slice / 2)
         for size in SIZES:
             asked = f"ten-step instances, {size} of data: steps a second"
-            found += rows(asked, measured, size, "{:,.0f}".format)
+            found += rows(asked, measured, size, amount)
         found += rows("of these, 0.3 KB to 30 KB", measured, "quotient", "{:.2f}".format)
     return found
 

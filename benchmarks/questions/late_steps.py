@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks import work
 from benchmarks.interleaved import Field, compare, rows
-from benchmarks.table import Row
+from benchmarks.table import Row, micros
 from benchmarks.worker import Stage
 
 STEPS = 10_000
@@ -25,11 +25,11 @@ async def measure(field: Field) -> Sequence[Row]:
     for entries in field.asked("late_steps").values():
         counts = {entry.key: entry.count("late_steps", steps) for entry in entries}
         measured = await compare(field, entries, run, rounds=ROUNDS, counts=counts)
-        found += rows("cost of the 10th step", measured, "10th", "{:,.0f} µs".format)
+        found += rows("cost of the 10th step", measured, "10th", micros)
         for number in (steps // 10, steps):
             able = [one for one in measured if one.has(str(number))]
             asked = f"cost of the {number:,}th step"
-            found += rows(asked, able, str(number), "{:,.0f} µs".format)
+            found += rows(asked, able, str(number), micros)
             found += rows(f"{asked} to that of the 10th", able, f"{number} to 10th", _quotient)
     return found
 

@@ -11,7 +11,7 @@ from statistics import median, quantiles
 
 from benchmarks import work
 from benchmarks.interleaved import Field, compare, rows
-from benchmarks.table import Row
+from benchmarks.table import Row, micros
 from benchmarks.worker import Stage
 
 STEPS = 5
@@ -21,8 +21,8 @@ async def measure(field: Field) -> Sequence[Row]:
     found: list[Row] = []
     for entries in field.asked("latency").values():
         measured = await compare(field, entries, run, seconds=field.pace.slice)
-        found += rows("added to a step: median", measured, "median", "{:,.0f} µs".format)
-        found += rows("added to a step: 99th percentile", measured, "99th", "{:,.0f} µs".format)
+        found += rows("added to a step: median", measured, "median", micros)
+        found += rows("added to a step: 99th percentile", measured, "99th", micros)
     return found
 
 

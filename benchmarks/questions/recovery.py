@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import work
 from benchmarks.contender import Entry, Place, made
 from benchmarks.interleaved import Field, Measured, Team, rows, team
-from benchmarks.table import Row
+from benchmarks.table import Row, amount
 from benchmarks.worker import Stage, opened
 
 ABANDONED = 1_000
@@ -31,7 +31,7 @@ async def measure(field: Field) -> Sequence[Row]:
         for _ in range(min(ROUNDS, field.pace.rounds)):
             await _round(field, measured)
         asked = "abandoned instances recovered a second"
-        found += rows(asked, measured, "rate", "{:,.0f}".format)
+        found += rows(asked, measured, "rate", amount)
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks import work
 from benchmarks.interleaved import Field, compare, rows
-from benchmarks.table import Row
+from benchmarks.table import Row, amount
 from benchmarks.worker import Stage
 
 ASKED = "sagas a second that fail in the last of five steps, one client"
@@ -14,7 +14,7 @@ async def measure(field: Field) -> Sequence[Row]:
     found: list[Row] = []
     for entries in field.asked("saga").values():
         measured = await compare(field, entries, run, seconds=field.pace.slice)
-        found += rows(ASKED, measured, "rate", "{:,.0f}".format)
+        found += rows(ASKED, measured, "rate", amount)
     return found
 
 

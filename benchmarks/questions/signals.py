@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from benchmarks import work
 from benchmarks.contender import Entry
 from benchmarks.interleaved import Field, Team, compare, rows
-from benchmarks.table import Row
+from benchmarks.table import Row, amount
 from benchmarks.worker import Stage
 
 SUSPENDED = 10_000
@@ -31,7 +31,7 @@ async def measure(field: Field) -> Sequence[Row]:
         measured = await compare(
             field, entries, run, prepare=prepare, counts=counts, may_be_renewed=False
         )
-        found += rows("signals a second that resume", measured, "rate", "{:,.0f}".format)
+        found += rows("signals a second that resume", measured, "rate", amount)
     return found
 
 

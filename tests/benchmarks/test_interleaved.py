@@ -50,7 +50,7 @@ async def test_contenders_take_turns() -> None:
 
 
 async def test_one_that_fails_leaves_the_others() -> None:
-    """The error is told in its row; the others have all their rounds."""
+    """The error is told in its row, it is asked no more, and the others have all their rounds."""
     failing, other = await turns(field(entry("failing", fails=True), entry("other")))
     (failed, fine) = rows("turns", [failing, other], "one", str)
     assert failed.figure == "failed: ValueError: it will not"
