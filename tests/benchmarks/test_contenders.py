@@ -26,8 +26,10 @@ def entry(request: pytest.FixtureRequest) -> Entry:
 async def opened(entry: Entry, folder: Path) -> AsyncIterator[Any]:
     contender: Contender = made(entry.made_by, entry.settings)
     await contender.open(Place(folder=folder))
-    yield contender
-    await contender.close()
+    try:
+        yield contender
+    finally:
+        await contender.close()
 
 
 def rows(folder: Path, select: str) -> list[Any]:
