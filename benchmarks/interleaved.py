@@ -19,6 +19,8 @@ from benchmarks.contender import Entry
 from benchmarks.table import Row
 from benchmarks.worker import ContenderError, Worker, closed, opened
 
+LEAST_ROUNDS = 3
+
 Job = Callable[..., Awaitable[Mapping[str, float]]]
 
 
@@ -38,7 +40,7 @@ class Pace:
     size: float = 1.0
     """A factor to all numbers of instances and steps."""
     ends: float
-    """When, by `time.monotonic`, no other round begins."""
+    """When, by `time.monotonic`, no other round begins of who is not quick."""
 
     def sized(self, count: int) -> int:
         """So many, or fewer in a small run."""
@@ -95,9 +97,14 @@ class Field:
     def left(self, measured: Sequence[Measured]) -> Iterator[Measured]:
         """Those who take part in the next round, one after the other."""
         for one in measured:
-            has_time = one.spent < self.pace.share and time.monotonic() < self.pace.ends
-            if one.error is None and (has_time or not one.rounds):
+            if one.error is None and (not one.rounds or self._has_time(one)):
                 yield one
+
+    def _has_time(self, one: Measured) -> bool:
+        # Of the quick ones even a late run has a median worth its name.
+        if len(one.rounds) < LEAST_ROUNDS and one.spent < self.pace.share / 2:
+            return True
+        return one.spent < self.pace.share and time.monotonic() < self.pace.ends
 
 
 class Team:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 QUESTIONS: Sequence[str] = (
     "throughput",
-    "latency",
     "saga",
+    "latency",
     "documents",
+    "imports",
+    "cold_start",
     "signals",
     "recovery",
     "suspended",
-    "late_steps",
     "at_rest",
-    "imports",
-    "cold_start",
+    "late_steps",
 )

@@ -46,7 +46,7 @@ async def _round(field: Field, measured: Sequence[Measured]) -> None:
                 await its.begin(one.entry)
                 opening = its.opening(one.entry)
                 count = _count(field, one)
-                one.note = f" (of {count:,})"
+                one.note = "" if count == field.pace.sized(ABANDONED) else f" (of {count:,})"
                 one.add(await its.ask(one.entry, recovered, count=count, opening=opening))
 
 

@@ -24,6 +24,8 @@ async def measure(field: Field) -> Sequence[Row]:
         measured = await compare(
             field, entries, run, counts=counts, clients=clients, seconds=seconds
         )
+        for one in measured:
+            one.note = ""
         for at_once in clients:
             able = [one for one in measured if at_once <= counts[one.entry.key]]
             asked = "one client" if at_once == 1 else f"{at_once} at once"

@@ -73,8 +73,8 @@ async def test_ratios_are_to_the_baseline() -> None:
 
 
 async def test_late_rounds_are_left_out() -> None:
-    """When the time for the whole run is over, each has the one round that makes a row."""
-    its = field(entry("one"))
-    late = Field(entries=its.entries, redis=None, pace=Pace(rounds=3, ends=time.monotonic()))
-    (one,) = await turns(late)
-    assert len(one.rounds) == 1
+    """When the time for a question is over, who is not quick has the one round that makes a row."""
+    slow, quick = entry("slow", pause=0.4), entry("quick")
+    late = Pace(rounds=5, share=0.6, ends=time.monotonic())
+    found = await turns(Field(entries=[slow, quick], redis=None, pace=late))
+    assert [len(one.rounds) for one in found] == [1, 3]
