@@ -126,10 +126,13 @@ class _Driver:
     def __init__(self, place: Place) -> None:
         pool: Any = _client(place).connection_pool
         self._connection = pool.make_connection()
+        self._timeout = place.timeout
 
     async def dial(self, protocol: asyncio.Protocol) -> asyncio.WriteTransport:
-        await self.let_go()
-        await self._connection.connect()
+        # The driver's own timeouts may swallow a cancellation: before Python 3.12 `wait_for` does.
+        async with asyncio.timeout(self._timeout):
+            await self.let_go()
+            await self._connection.connect()
         # From here on the driver is passed by: the tasks and timers that it makes for each answer
         # would double what a save costs its client.
         transport: asyncio.WriteTransport = self._connection._writer.transport  # noqa: SLF001
@@ -183,10 +186,10 @@ def _code(error: BaseException, said: str) -> str:
 
 def _client(place: Place) -> Redis:
     settings: dict[str, Any] = {
-        "socket_timeout": place.timeout,
         "socket_connect_timeout": place.timeout,
         "socket_keepalive": True,
         **place.connection,
+        "socket_timeout": None,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "decode_responses": False,

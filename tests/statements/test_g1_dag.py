@@ -368,7 +368,8 @@ async def test_g1_a_timeout_that_fails_lets_the_others_finish(
     await engine.start(waiting(gates, timeout=60), id="o")
     await saved(engine, "w", "suspended")
     clock.advance(60)
-    await saved(engine, "w", "failed")
+    # As above.
+    await becomes(engine, lambda state: statuses(state).get("w") == "failed", clock=clock)
     gates.let("a")
     result = await ended(engine)
     assert (result.status, gates.did) == (ROLLED_BACK, ["a", "undo a completed"])
