@@ -16,7 +16,7 @@ from flux.engine.awaiting import until_done
 from flux.engine.children import Children
 from flux.engine.fitting import fitting, undoing
 from flux.engine.lease import HeldLease
-from flux.engine.loading import Loaded, load, stored_instance
+from flux.engine.loading import Loaded, stored_instance
 from flux.engine.loop import Driver
 from flux.engine.plan import is_late
 from flux.engine.recovery import recovered

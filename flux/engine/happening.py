@@ -1,7 +1,5 @@
 """What follows when something happens to an instance: failures are handled, writes may conflict."""
 
-from attrs import evolve
-
 from flux import events
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import outcome
@@ -10,6 +8,7 @@ from flux.engine.journal import Journal
 from flux.engine.merging import Writers
 from flux.errors import DataConflictError, StoredError
 from flux.events import DataChanges, Event
+from flux.frozen import evolve
 from flux.state.status import Direction
 
 _Write = events.StepCompleted | events.StepSuspended | events.StepReplayed

@@ -218,7 +218,7 @@ class Driver:
                 # A signal that came meanwhile has made it due.
                 rests = saved and not self._journal.unread
                 self.is_at_rest = rests and isinstance(action, plan.Finish)
-                self.due_in = 0.0 if self._journal.is_stale else terms.wake
+                self.due_in = 0.0 if self._journal.unread else terms.wake
                 return
             await self._act(action)
 
@@ -267,7 +267,7 @@ class Driver:
             self._apply(queued)
         wake = min(waits.rest, self._lookout.seconds_to_deadline())
         self._noted(await self._journal.save(Terms((), None, wake)))
-        self.due_in = 0.0 if self._journal.is_stale else wake
+        self.due_in = 0.0 if self._journal.unread else wake
         return False
 
     def _tell_called(self, called: str) -> None:

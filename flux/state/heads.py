@@ -3,9 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from attrs import evolve
-
 from flux.events import Event, StepEvent
+from flux.frozen import evolve
 from flux.state.instance import Change, Head, Instance
 from flux.state.status import Direction, WorkflowStatus, move
 

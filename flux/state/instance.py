@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 import orjson
-from attrs import Factory, evolve
+from attrs import Factory
 
 from flux.errors import StoredError
 from flux.events import DataChanges, Received
-from flux.frozen import frozen
+from flux.frozen import evolve, frozen
 from flux.state.execution import Execution
 from flux.state.status import Cancelling, CompensationStatus, Direction, WorkflowStatus
 

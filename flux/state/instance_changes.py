@@ -3,10 +3,9 @@
 from datetime import datetime
 from typing import Any
 
-from attrs import evolve
-
 from flux import events
 from flux.errors import StoredError
+from flux.frozen import evolve
 from flux.state.execution import Compensation, Execution
 from flux.state.heads import consuming, moved
 from flux.state.instance import Change, Head, Instance, Turn

@@ -1,9 +1,8 @@
 """What events make of steps on the way forward. Pure."""
 
-from attrs import evolve
-
 from flux import events
 from flux.events import AttemptEnd, Event, StepEvent
+from flux.frozen import evolve
 from flux.state.execution import KEPT_ATTEMPTS, Attempt, Execution
 from flux.state.heads import consuming, ticked
 from flux.state.instance import Change, Head, Instance

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from attrs import evolve
-
 from flux import events
 from flux.errors import StoredError
 from flux.events import AttemptEnd
+from flux.frozen import evolve
 from flux.state.execution import Compensation, Execution
 from flux.state.heads import moved, ticked
 from flux.state.instance import Change, Instance
