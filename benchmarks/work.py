@@ -1,8 +1,10 @@
 """The work that all contenders do, and those who ask for it."""
 
 import asyncio
+import resource
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 SAGA_STEPS = 5
@@ -79,3 +81,12 @@ async def each(job: Callable[[int], Awaitable[None]], numbers: range, at_once: i
 def text(number: int, length: int) -> str:
     """A value of a document; that of another number differs."""
     return f"{number:08}".ljust(length, "x")
+
+
+def resident_bytes() -> int:
+    """The memory of this process that is not swapped out."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    # Its peak, counted in bytes where there is no /proc.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,9 @@
 """Flux, on the storage that a URL names."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 
 from attrs import evolve
 
@@ -34,6 +36,7 @@ class FluxContender:
         self._third_begins: dict[str, asyncio.Event] = {}
 
     async def open(self, place: Place) -> None:
+        self._place = place
         url = self._url.format(folder=place.folder, redis=place.redis)
         self.storage: WorkflowStorage = open_storage(url)
         waiting = Workflow("waiting").wait("go", signal="go")
@@ -90,6 +93,29 @@ class FluxContender:
             assert is_new
 
         await work.each(copy, range(count - 1), COPIES_AT_ONCE)
+
+    async def look(self) -> None:
+        """What an idle engine does at each poll."""
+        await self.storage.claim_due(owner="benchmark", lease=30.0, limit=100)
+        await self.storage.next_due()
+
+    async def stored_bytes(self) -> float | None:
+        """How much the storage holds, in its file or its server; None if that is this process."""
+        if self._url.startswith("sqlite"):
+            folder = self._place.folder
+            # The log is moved into the file first.
+            with closing(sqlite3.connect(folder / "flux.db")) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return float((folder / "flux.db").stat().st_size)
+        if self._place.redis is None or self._url == "memory:":
+            return None
+        from redis.asyncio import Redis
+
+        client = Redis.from_url(self._place.redis.partition("?")[0])
+        try:
+            return float((await client.info("memory"))["used_memory"])
+        finally:
+            await client.aclose()
 
     async def _run(self, name: str, handlers: list[Handler]) -> None:
         if name not in self._made:

@@ -14,4 +14,5 @@ QUESTIONS: Sequence[str] = (
     "suspended",
     "at_rest",
     "late_steps",
+    "scale",
 )

@@ -5,9 +5,7 @@ also what is stored. Where the memory was in use before, for other things, nothi
 """
 
 import gc
-import resource
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from benchmarks import work
 from benchmarks.interleaved import Field, compare, rows
@@ -31,20 +29,11 @@ async def measure(field: Field) -> Sequence[Row]:
 
 async def run(stage: Stage, *, count: int) -> Mapping[str, float]:
     await stage.contender.sequence(5)
-    before = _resident_bytes()
+    before = work.resident_bytes()
     await work.each(stage.contender.suspend, range(count), CLIENTS)
     gc.collect()
-    return {"bytes": (_resident_bytes() - before) / count}
+    return {"bytes": (work.resident_bytes() - before) / count}
 
 
 def _words(number: float) -> str:
     return f"{number / 1000:.2f} kB"
-
-
-def _resident_bytes() -> int:
-    """The memory of this process that is not swapped out."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
-    # Its peak, counted in bytes where there is no /proc.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

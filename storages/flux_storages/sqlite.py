@@ -287,11 +287,9 @@ class _Connection(aiosqlite.Connection):
         self._stopping = super().stop()
         return self._stopping
 
-    def post(self, function: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+    def post(self, function: Callable[[sqlite3.Connection], T], end: asyncio.Future[T]) -> None:
         """Let the connection's thread call `function`: one hop, whatever the function does."""
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._tx.put_nowait((future, partial(function, self._conn)))
-        return future
+        self._tx.put_nowait((end, partial(function, self._conn)))
 
 
 def _why_not(path: str, synchronous: str, busy_timeout: float) -> str | None:

@@ -19,13 +19,13 @@ Writing = Callable[[sqlite3.Connection, Moment], Any]
 class Groups(Generic[Act]):
     """The calls of one connection; those that come during a group wait and are the next group.
 
-    `post` lets the connection's thread call a function; `do` is what it is to do with a group: the
-    results of all acts, an exception for one that failed.
+    `post` lets the connection's thread call a function, whose end is told to the future; `do` is
+    what it is to do with a group: the results of all acts, an exception for one that failed.
     """
 
     def __init__(
         self,
-        post: Callable[[Callable[[sqlite3.Connection], Any]], asyncio.Future[Any]],
+        post: Callable[[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]], None],
         do: Callable[[Sequence[Act], sqlite3.Connection], Sequence[object]],
     ) -> None:
         self._post = post
@@ -55,15 +55,11 @@ class Groups(Generic[Act]):
             self._idle.set()
             return
         group, self._waiting = self._waiting, []
-        done = self._post(partial(self._do, [act for act, _ in group]))
-        done.add_done_callback(partial(self._end, [outcome for _, outcome in group]))
+        end = _End(self._end, [outcome for _, outcome in group])
+        self._post(partial(self._do, [act for act, _ in group]), end)
 
-    def _end(
-        self, told: Sequence[asyncio.Future[Any]], done: asyncio.Future[Sequence[object]]
-    ) -> None:
-        error = done.exception()
-        results = done.result() if error is None else [error] * len(told)
-        for outcome, result in zip(told, results, strict=True):
+    def _end(self, waiting: Sequence[asyncio.Future[Any]], results: Sequence[object]) -> None:
+        for outcome, result in zip(waiting, results, strict=True):
             if outcome.done():
                 continue
             if isinstance(result, BaseException):
@@ -71,6 +67,25 @@ class Groups(Generic[Act]):
             else:
                 outcome.set_result(result)
         asyncio.get_running_loop().call_soon(self._begin)
+
+
+class _End(asyncio.Future[Any]):
+    """Told of the end of a group, tells those who wait: a callback would come a turn later."""
+
+    def __init__(
+        self,
+        tell: Callable[[Sequence[asyncio.Future[Any]], Sequence[object]], None],
+        waiting: Sequence[asyncio.Future[Any]],
+    ) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self._tell = tell
+        self._waiting = waiting
+
+    def set_result(self, result: Sequence[object]) -> None:
+        self._tell(self._waiting, result)
+
+    def set_exception(self, exception: type | BaseException) -> None:
+        self._tell(self._waiting, [exception] * len(self._waiting))
 
 
 def read_together(acts: Sequence[Reading], connection: sqlite3.Connection) -> Sequence[object]:
