@@ -215,10 +215,12 @@ class Driver:
                     await self._journal.give_back(wake=None)
                     return
             if not saved or not terms.goes_on:
-                # A signal that came meanwhile has made it due.
-                rests = saved and not self._journal.unread
-                self.is_at_rest = rests and isinstance(action, plan.Finish)
-                self.due_in = 0.0 if self._journal.unread else terms.wake
+                # A signal that came meanwhile has made it due. What comes to one at rest is sure to
+                # have; a hint may be no more than the news of this very rest.
+                is_rest = isinstance(action, plan.Finish)
+                self.is_at_rest = saved and is_rest and not self._journal.unread
+                is_due = self._journal.unread if is_rest else self._journal.is_stale
+                self.due_in = 0.0 if is_due else terms.wake
                 return
             await self._act(action)
 
@@ -267,7 +269,7 @@ class Driver:
             self._apply(queued)
         wake = min(waits.rest, self._lookout.seconds_to_deadline())
         self._noted(await self._journal.save(Terms((), None, wake)))
-        self.due_in = 0.0 if self._journal.unread else wake
+        self.due_in = 0.0 if self._journal.is_stale else wake
         return False
 
     def _tell_called(self, called: str) -> None:
