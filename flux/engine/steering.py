@@ -237,12 +237,11 @@ def _retried(
     With no `root` that is the first of each chain of steps that stand in for each other.
     """
     chains = {name: _stood_in(instance, name) for name in ((root,) if root else steps)}
-    aside = dict.fromkeys(name for chain in chains.values() for name in chain)
-    firsts = (name for name in chains if name not in aside)
-    return (
-        tuple(dict.fromkeys(name for name in (*firsts, *steps) if name not in aside)),
-        tuple(aside),
-    )
+    stood_in = {name for chain in chains.values() for name in chain}
+    # A map goes with its items: should it run again, it may have another list.
+    aside = tuple(name for name in instance.current if step_of(name) in stood_in)
+    again = dict.fromkeys(name for name in (*chains, *steps) if step_of(name) not in stood_in)
+    return tuple(again), aside
 
 
 def _stood_in(instance: Instance, step: str) -> list[str]:

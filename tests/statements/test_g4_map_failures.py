@@ -882,6 +882,55 @@ async def test_g4_a_map_as_a_fallback(engine: FluxEngine) -> None:
     assert (result.status, results_of(result, "each")) == (COMPLETED, ["packed a", "packed b"])
 
 
+def standing_in(
+    packer: Packer, lists: list[list[str]], fails: list[bool], **options: Any
+) -> Workflow:
+    """A workflow whose step "all" fails as often as it says, and whose map "pack" stands in."""
+
+    async def pack_all(ctx: WorkflowContext) -> None:
+        if fails.pop(0):
+            raise RuntimeError("too many at once")
+
+    order = Workflow("order").step("all", pack_all, fallback="pack")
+    return order.map("pack", lambda ctx: lists.pop(0), packer, concurrency=1, **options)
+
+
+@pytest.mark.parametrize("again", [["x", "y", "z"], ["x"]], ids=["longer", "shorter"])
+async def test_g4_a_fallback_that_failed_has_another_list(
+    engine: FluxEngine, again: list[str]
+) -> None:
+    """When the step it stood in for fails again, the items of the first list count no more."""
+    packer = Packer("b")
+    order = standing_in(packer, [["a", "b"], again], [True, True])
+    assert (await engine.execute(order, id="o")).status is FAILED
+    result = await engine.resume("o")
+    assert (result.status, packer.packed) == (COMPLETED, ["a", "b", *again])
+    assert results_of(result) == [f"packed {item}" for item in again]
+    assert len(result.history) == 2 + len(again)
+
+
+async def test_g4_a_fallback_that_is_not_needed_leaves_no_items(engine: FluxEngine) -> None:
+    """When the step it stood in for is done after all, neither the map nor its items count."""
+    packer = Packer("b")
+    await engine.execute(standing_in(packer, [["a", "b"]], [True, False]), id="o")
+    result = await engine.resume("o")
+    assert (result.status, packer.packed) == (COMPLETED, ["a", "b"])
+    assert statuses(result) == {"all": "completed"}
+
+
+async def test_g4_commit_items_of_a_fallback(engine: FluxEngine) -> None:
+    """Each is compared with the list that it ran of, though one run has had several."""
+    packer, lists = Packer("b"), [["a", "b"], ["x", "b", "c"], ["x", "y"]]
+    order = standing_in(packer, lists, [True, True, True], commit=True)
+    await engine.execute(order, id="o")
+    assert (await engine.resume("o")).status is FAILED
+    result = await engine.resume("o")
+    assert (packer.packed, results_of(result)) == (
+        ["a", "b", "x", "b", "y"],
+        ["packed x", "packed y"],
+    )
+
+
 async def test_g4_a_map_as_a_handler(engine: FluxEngine) -> None:
     """Its items see why it runs."""
     seen = list[Any]()
