@@ -39,9 +39,6 @@ FIRST = "flux.state.step_changes.x_cleared__mutmut_1"
 CAUGHT, SURVIVED, NO_TESTS = 1, 0, 33
 """How mutmut notes what a mutant has come to; None if it was not tried."""
 
-HUNG = 60
-"""Seconds for one test, for a mutant that goes on after its test has timed out."""
-
 RECENT = 10
 """So many of the tests that caught others are run first."""
 
@@ -144,9 +141,7 @@ class Trials:
             return None
         gc.freeze()
         every = {test for name in self._names for test in self._tests_of(name)}
-        failed = self._fails(session, "", sorted(every, key=self._seconds.__getitem__))
-        if failed is not None:
-            raise pytest.UsageError(f"it fails without a mutant: {failed}")
+        self._check(session, sorted(every, key=self._seconds.__getitem__))
         for count, name in enumerate(self._names):
             if time.monotonic() > self._ends_at:
                 break
@@ -154,6 +149,13 @@ class Trials:
                 _say(f"{count} of {len(self._names)}")
             self._try(session, name)
         return True
+
+    def _check(self, session: pytest.Session, tests: Sequence[str]) -> None:
+        """See that the tests pass without a mutant, each at the second try at the latest."""
+        while (failed := self._fails(session, "", tests)) is not None:
+            if not failed or self._fails(session, "", [failed]) is not None:
+                raise pytest.UsageError(f"it fails without a mutant: {failed}")
+            tests = tests[tests.index(failed) + 1 :]
 
     def _try(self, session: pytest.Session, name: str) -> None:
         tests, began = self._ordered(self._tests_of(name)), time.monotonic()
@@ -186,7 +188,7 @@ class Trials:
         if child == 0:
             try:
                 os.environ["MUTANT_UNDER_TEST"] = mutant
-                os.write(writes, _run(session, tests).encode())
+                os.write(writes, self._run(session, tests).encode())
             finally:
                 os._exit(CAUGHT)
         os.close(writes)
@@ -195,20 +197,21 @@ class Trials:
         _, status = os.waitpid(child, 0)
         return told if status else None
 
-
-def _run(session: pytest.Session, tests: Sequence[str]) -> str:
-    """Run the tests in this process; the first that fails, else the process ends well."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    by_id = {item.nodeid: item for item in session.items}
-    items = [by_id[test] for test in tests]
-    for item, following in zip(items, [*items[1:], None], strict=True):
-        faulthandler.dump_traceback_later(HUNG, exit=True)
-        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        if session.testsfailed:
-            return item.nodeid
-    os._exit(0)
+    def _run(self, session: pytest.Session, tests: Sequence[str]) -> str:
+        """Run the tests in this process; the first that fails, else the process ends well."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        by_id = {item.nodeid: item for item in session.items}
+        items = [by_id[test] for test in tests]
+        for item, following in zip(items, [*items[1:], None], strict=False):
+            limit = 4 + 10 * self._seconds[item.nodeid]
+            item.add_marker(pytest.mark.timeout(limit))
+            faulthandler.dump_traceback_later(10 * limit, exit=True)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.testsfailed:
+                return item.nodeid
+        os._exit(0)
 
 
 def _unknown(survivors: Iterable[str]) -> int:
