@@ -9,9 +9,9 @@ the environment; without any of it, all mutants that have not been run yet are:
     FLUX_MUTATION_SEED      what the draw begins with, 0 without it
     FLUX_MUTATION_SECONDS   stop after so long; the next run goes on from there
 
-mutmut makes the mutants, and finds out which tests come to which function. It would collect the
-tests anew for each mutant, which takes longer than to catch one. Here they are collected once, and
-each mutant is tried in a fork of that process.
+mutmut makes the mutants, and finds out which tests come to which function. What mypy refuses needs
+no test. For the others mutmut would collect the tests anew each time, which takes longer than to
+catch a mutant. Here they are collected once, and each mutant is tried in a fork of that process.
 """
 
 import faulthandler
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,8 +36,11 @@ KNOWN = ROOT / "docs" / "mutation.md"
 FIRST = "flux.state.step_changes.x_cleared__mutmut_1"
 """A mutant that few tests run: with it mutmut makes all of them, and times the tests."""
 
-CAUGHT, SURVIVED, NO_TESTS = 1, 0, 33
-"""How mutmut notes what a mutant has come to; None if it was not tried."""
+CAUGHT, SURVIVED, NO_TESTS, REFUSED = 1, 0, 33, 37
+"""How mutmut notes what a mutant has come to, the last by mypy; None if it was not tried."""
+
+NOISE = {"unused-ignore", "ignore-without-code", "no-redef", "has-type"}
+"""What mypy says of the way in which mutants are written down."""
 
 RECENT = 10
 """So many of the tests that caught others are run first."""
@@ -51,10 +54,17 @@ def main(environ: Mapping[str, str]) -> int:
         int(environ.get("FLUX_MUTATION_SAMPLE", 0)),
         environ.get("FLUX_MUTATION_SEED", "0"),
     )
+    refused = _refused(verdicts.modules()).intersection(chosen)
+    for name in refused:
+        verdicts.note(name, REFUSED)
+    chosen = [name for name in chosen if name not in refused]
     if chosen:
         _try(verdicts, chosen, float(environ.get("FLUX_MUTATION_SECONDS", 0)) or float("inf"))
     verdicts.report()
-    return _unknown(verdicts.survivors())
+    unexplained = [told for name in verdicts.survivors() if (told := _unexplained(name))]
+    for told in unexplained:
+        _say(told)
+    return 1 if unexplained else 0
 
 
 class Verdicts:
@@ -67,14 +77,20 @@ class Verdicts:
         }
 
     def untried(self, modules: Sequence[str]) -> dict[str, list[str]]:
-        """By module, in the order asked for, the mutants that have not been run."""
+        """By module, in the order asked for, the mutants to try, again if nothing explains them."""
+        again = {name for name in self.survivors() if _unexplained(name)}
         found: dict[str, list[str]] = {module: [] for module in modules}
         for module, codes in self._codes():
             if module in found or not modules:
-                found[module] = [name for name, code in codes.items() if code is None]
+                found[module] = [n for n, code in codes.items() if code is None or n in again]
         return found
 
-    def note(self, name: str, code: int, seconds: float) -> None:
+    def modules(self) -> list[str]:
+        """The files, as paths below `mutants`."""
+        made = (path for path, kept in self._kept.items() if kept["exit_code_by_key"])
+        return [str(path.relative_to(MUTANTS)).removesuffix(".meta") for path in made]
+
+    def note(self, name: str, code: int, seconds: float = 0.0) -> None:
         """Keep what a mutant has come to."""
         path = MUTANTS / f"{name.rpartition('.')[0].replace('.', '/')}.py.meta"
         kept = self._kept[path]
@@ -87,12 +103,15 @@ class Verdicts:
             yield from (name for name, code in codes.items() if code in (SURVIVED, NO_TESTS))
 
     def report(self) -> None:
-        _say(f"\n{'module':18}{'made':>8}{'run':>8}{'caught':>8}{'survived':>10}")
+        heads = "".join(f"{head:>10}" for head in ("made", "tried", "mypy", "tests", "survived"))
+        _say(f"\n{'module':18}{heads}")
         for module, codes in self._codes():
-            run = [code for code in codes.values() if code is not None]
-            survived = sum(code in (SURVIVED, NO_TESTS) for code in run)
-            caught = len(run) - survived
-            _say(f"{module:18}{len(codes):8}{len(run):8}{caught:8}{survived:10}")
+            tried = [code for code in codes.values() if code is not None]
+            refused = tried.count(REFUSED)
+            survived = sum(code in (SURVIVED, NO_TESTS) for code in tried)
+            caught = len(tried) - refused - survived
+            counts = (len(codes), len(tried), refused, caught, survived)
+            _say(f"{module:18}" + "".join(f"{count:10}" for count in counts))
 
     def _codes(self) -> Iterator[tuple[str, Mapping[str, int | None]]]:
         for path, kept in self._kept.items():
@@ -107,6 +126,23 @@ def _chosen(by_module: Mapping[str, list[str]], sample: int, seed: str) -> list[
         drawn = random.Random(f"{seed}:{module}").sample(sorted(names), min(sample, len(names)))
         chosen += drawn if sample else names
     return chosen
+
+
+def _refused(modules: Sequence[str]) -> set[str]:
+    """The mutants of these modules that mypy refuses."""
+    command = ["mypy", "--output=json", *modules]
+    told = subprocess.run(command, cwd=MUTANTS, text=True, stdout=subprocess.PIPE, check=False)
+    found: set[str] = set()
+    for module in modules:
+        package = module.removesuffix(".py").replace("/", ".")
+        spans = json.loads((MUTANTS / f"{module}.spans").read_text())["spans"]
+        at = {line: name for name, (a, b) in spans.items() for line in range(a, b + 1)}
+        errors = (json.loads(line) for line in told.stdout.splitlines())
+        wrong = (e for e in errors if e["file"] == module and e["code"] not in NOISE)
+        found |= {f"{package}.{at[error['line']]}" for error in wrong if error["line"] in at}
+    # Where it refuses what is not changed, it says nothing of the changes.
+    unsure = {name.removesuffix("orig") for name in found if name.endswith("__mutmut_orig")}
+    return {name for name in found if f"{name.rpartition('__mutmut_')[0]}__mutmut_" not in unsure}
 
 
 def _try(verdicts: Verdicts, names: Sequence[str], seconds: float) -> None:
@@ -153,7 +189,7 @@ class Trials:
     def _check(self, session: pytest.Session, tests: Sequence[str]) -> None:
         """See that the tests pass without a mutant, each at the second try at the latest."""
         while (failed := self._fails(session, "", tests)) is not None:
-            if not failed or self._fails(session, "", [failed]) is not None:
+            if self._fails(session, "", [failed]) is not None:
                 raise pytest.UsageError(f"it fails without a mutant: {failed}")
             tests = tests[tests.index(failed) + 1 :]
 
@@ -163,7 +199,7 @@ class Trials:
         seconds = time.monotonic() - began
         if caught_by is None:
             _say(f"survived: {name}")
-        elif caught_by:
+        else:
             self._catchers.pop(caught_by, None)
             self._catchers[caught_by] = seconds
         code = NO_TESTS if not tests else SURVIVED if caught_by is None else CAUGHT
@@ -181,53 +217,50 @@ class Trials:
         return [*recent, *sorted(known.difference(recent), key=self._seconds.__getitem__)]
 
     def _fails(self, session: pytest.Session, mutant: str, tests: Sequence[str]) -> str | None:
-        """The first of the tests that fails, "" if that is not known; None if all pass."""
+        """The first of the tests that fails; None if all pass."""
         sys.stdout.flush()
         reads, writes = os.pipe()
         child = os.fork()
         if child == 0:
+            os.environ["MUTANT_UNDER_TEST"] = mutant
             try:
-                os.environ["MUTANT_UNDER_TEST"] = mutant
-                os.write(writes, self._run(session, tests).encode())
+                self._run(session, tests, writes)
             finally:
                 os._exit(CAUGHT)
         os.close(writes)
         with os.fdopen(reads) as pipe:
-            told = pipe.read()
+            begun = pipe.read().splitlines()
         _, status = os.waitpid(child, 0)
-        return told if status else None
+        return begun[-1] if status else None
 
-    def _run(self, session: pytest.Session, tests: Sequence[str]) -> str:
-        """Run the tests in this process; the first that fails, else the process ends well."""
+    def _run(self, session: pytest.Session, tests: Sequence[str], tell: int) -> None:
+        """Run the tests in this process, telling of each; it ends well only if all pass."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         by_id = {item.nodeid: item for item in session.items}
         items = [by_id[test] for test in tests]
         for item, following in zip(items, [*items[1:], None], strict=False):
-            limit = 4 + 10 * self._seconds[item.nodeid]
-            item.add_marker(pytest.mark.timeout(limit))
-            faulthandler.dump_traceback_later(10 * limit, exit=True)
+            os.write(tell, f"{item.nodeid}\n".encode())
+            # An error raised in the middle of the test might be taken for one of a handler.
+            item.add_marker(pytest.mark.timeout(0))
+            faulthandler.dump_traceback_later(4 + 10 * self._seconds[item.nodeid], exit=True)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
-                return item.nodeid
+                return
         os._exit(0)
 
 
-def _unknown(survivors: Iterable[str]) -> int:
-    """Show the survivors that are not listed with a reason; 1 if there are any."""
-    known, found = KNOWN.read_text(), 0
-    for name in survivors:
-        shown = subprocess.run(
-            ["mutmut", "show", name], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
-        )
-        diff = shown.stdout
-        lines = [line for line in diff.splitlines() if line[:3] not in ("---", "+++")]
-        was, now = (_joined(lines, sign) for sign in "-+")
-        if f"`{was}`: `{now}`" not in known:
-            found = 1
-            _say(f"\n{diff.strip()}\nno reason for it in docs/mutation.md: `{was}`: `{now}`")
-    return found
+def _unexplained(name: str) -> str:
+    """What a survivor changes, if it is not listed with a reason; else nothing."""
+    shown = subprocess.run(
+        ["mutmut", "show", name], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE
+    )
+    lines = [line for line in shown.stdout.splitlines() if line[:3] not in ("---", "+++")]
+    was, now = (_joined(lines, sign) for sign in "-+")
+    if f"`{was}`: `{now}`" in KNOWN.read_text():
+        return ""
+    return f"\n{shown.stdout.strip()}\nno reason for it in docs/mutation.md: `{was}`: `{now}`"
 
 
 def _joined(lines: Sequence[str], sign: str) -> str:
