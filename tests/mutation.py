@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +42,9 @@ CAUGHT, SURVIVED, NO_TESTS, REFUSED = 1, 0, 33, 37
 
 NOISE = {"unused-ignore", "ignore-without-code", "no-redef", "has-type"}
 """What mypy says of the way in which mutants are written down."""
+
+OVERHEAD = 0.01
+"""Seconds that any test takes beside its call."""
 
 RECENT = 10
 """So many of the tests that caught others are run first."""
@@ -168,6 +172,10 @@ class Trials:
         stats = json.loads((MUTANTS / "mutmut-stats.json").read_text())
         self._tests: dict[str, list[str]] = stats["tests_by_mangled_function_name"]
         self._seconds: dict[str, float] = stats["duration_by_test"]
+        self._worth: defaultdict[str, float] = defaultdict(float)
+        for tests in self._tests.values():
+            for test in tests:
+                self._worth[test] += 1 / len(tests)
         self._verdicts, self._names, self._ends_at = verdicts, names, ends_at
         self._catchers: dict[str, float] = {}
 
@@ -177,7 +185,7 @@ class Trials:
             return None
         gc.freeze()
         every = {test for name in self._names for test in self._tests_of(name)}
-        self._check(session, sorted(every, key=self._seconds.__getitem__))
+        self._check(session, sorted(every, key=self._price))
         for count, name in enumerate(self._names):
             if time.monotonic() > self._ends_at:
                 break
@@ -210,11 +218,17 @@ class Trials:
         return self._tests.get(name.rpartition("__mutmut_")[0], [])
 
     def _ordered(self, tests: Sequence[str]) -> list[str]:
-        """What caught others lately comes first, the quickest foremost; then what is quick."""
+        """What caught others lately comes first, the quickest foremost.
+
+        Then those that come to much that few others come to, for the time that they take.
+        """
         known = set(tests)
         recent = [test for test in reversed(self._catchers) if test in known][:RECENT]
         recent.sort(key=self._catchers.__getitem__)
-        return [*recent, *sorted(known.difference(recent), key=self._seconds.__getitem__)]
+        return [*recent, *sorted(known.difference(recent), key=self._price)]
+
+    def _price(self, test: str) -> float:
+        return (self._seconds[test] + OVERHEAD) / self._worth[test]
 
     def _fails(self, session: pytest.Session, mutant: str, tests: Sequence[str]) -> str | None:
         """The first of the tests that fails; None if all pass."""

@@ -307,13 +307,12 @@ class Plan:
             return Choose(step)
         if step.each is not None:
             return Expand(step)
-        untried = instance.current.get(step.name)
-        past = self._past(instance, step) if instance.past else None
+        past = self._past(instance, step)
         if past is None or past.is_compensated:
-            return Run(step, untried)
+            return Run(step)
         if past.outcome is not Outcome.COMPLETED:
             return Reopen(step, past)
-        return Replay(step, past) if step.commit else Run(step, untried)
+        return Replay(step, past) if step.commit else Run(step)
 
     def _past(self, instance: Instance, step: StepDefinition) -> Execution | None:
         """What a restart set aside of the step; of an item, if it is still the same item."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flux import StoredError, WorkflowStatus, events
 from flux.errors import IllegalMoveError
-from flux.events import AttemptEnd, DataChanges, Event
+from flux.events import AttemptEnd, DataChanges, Event, Received
 from flux.state.changes import change
 from flux.state.heads import first_head
 from flux.state.instance import Instance, Origin, Turn
@@ -246,6 +246,35 @@ def test_a_tick_keeps_what_it_does_not_count() -> None:
     assert ticked == evolve(head, ticks=1, recoveries=0, updated_at=LATER)
 
 
+def test_what_was_begun_has_its_number() -> None:
+    """It was numbered when it began beside others; once it has an entry, that is forgotten."""
+    instance = new_instance()
+    for step in ("a", "b"):
+        instance.reserve(step)
+    numbers = dict(instance.head.begun)
+    changed = change(instance, completed("b"))
+    assert changed.executions[0].number == changed.executions[0].place == numbers["b"]
+    assert changed.head.begun == {"a": numbers["a"]}
+
+
+def test_what_is_consumed_need_not_be_read_again() -> None:
+    """The head tells up to where the inbox is consumed."""
+    instance = new_instance()
+    sent = [Received(number=n, name="x", payload=b"null", sent_at=AT) for n in (1, 2)]
+    instance.receive(sent, 2)
+    for number, read in ((2, 0), (1, 2)):
+        paused = change(instance, events.RequestDropped(at=AT, number=number))
+        assert (paused.head.inbox_read, dict(paused.consumed)) == (read, {number: "nobody"})
+        instance.accept(paused)
+
+
+def test_parked_on_its_way_back_keeps_its_end() -> None:
+    """One that had completed, and is undone later, does not take its unique key again."""
+    back = events.RollbackRequested(at=LATER, error=ERROR)
+    instance = new_instance(completed("a"), events.InstanceCompleted(at=AT), back)
+    assert change(instance, events.InstanceParked(at=LATER, reason="x")).head.ended_at == AT
+
+
 def test_unparked_goes_on_as_it_went() -> None:
     """Forward as running, back as rolling back, both with a fresh budget."""
     parked = events.InstanceParked(at=AT, reason="too often")
@@ -276,6 +305,20 @@ def test_restarted_has_not_ended() -> None:
     restarted = events.InstanceRestarted(at=LATER, from_step="a", replaced=(1,))
     assert instance.head.ended_at == AT
     assert change(instance, restarted).head.ended_at is None
+
+
+def test_a_failed_compensation_is_counted() -> None:
+    """It has ended, with its failure; a person who skips it ends it anew, and tells why."""
+    instance = new_instance(completed("a"), failed("b"), events.RollbackStarted(at=AT), LOST)
+    lost = instance.executions[1].compensation
+    assert lost is not None
+    assert (lost.status, lost.failures, lost.attempts) == (CompensationStatus.FAILED, 1, 3)
+    instance.accept(change(instance, events.RollbackFailed(at=AT)))
+    skipped = events.CompensationSkipped(at=LATER, step="a", number=1, reason="by hand")
+    settled = change(instance, skipped).executions[0].compensation
+    assert settled == evolve(
+        lost, status=CompensationStatus.SKIPPED, ended_at=LATER, reason="by hand"
+    )
 
 
 def test_rollback_retried_is_afresh() -> None:

@@ -838,6 +838,24 @@ async def test_g4_retry_step_of_an_item_that_was_let_pass(engine: FluxEngine) ->
         await engine.retry_step("o", "pack[1]")
 
 
+async def test_g4_a_step_beside_a_failed_map_is_retried(engine: FluxEngine) -> None:
+    """It runs, though the map before it in the order stays failed, and then fails it all again."""
+    weighed = list[int]()
+
+    async def weigh(ctx: WorkflowContext) -> None:
+        weighed.append(ctx.attempt)
+        while statuses(await engine.get("o"))["pack"] != "failed":  # noqa: ASYNC110 - seen by looking
+            await asyncio.sleep(0)
+        if ctx.attempt == 1:
+            raise RuntimeError("no scales")
+
+    order = mapping(fail, ["a"], after=()).step("weigh", weigh, after=())
+    assert (await engine.execute(order, id="o")).status is FAILED
+    result = await engine.retry_step("o", "weigh")
+    assert (result.status, weighed) == (FAILED, [1, 2])
+    assert (statuses(result)["pack"], statuses(result)["weigh"]) == ("failed", "completed")
+
+
 async def test_g4_resume_runs_what_was_cancelled(engine: FluxEngine) -> None:
     """Items that another's failure ended run again, with their keys, and so does the rest."""
     packer, hanging = Packer("a"), asyncio.Event()
@@ -985,6 +1003,17 @@ async def test_g4_commit_items_are_those_that_ran(engine: FluxEngine) -> None:
     assert (await engine.restart("o", "pack")).status is FAILED
     result = await engine.restart("o", "pack")
     assert results_of(result) == ["packed a", "packed x"]
+
+
+async def test_g4_commit_items_beside_another_map(engine: FluxEngine) -> None:
+    """They are compared with the list of their own map, whatever another one ran over since."""
+    packer, wrapper = Packer(), Packer()
+    order = mapping(packer, ["a", "b"], commit=True, concurrency=1, after=())
+    order.map("wrap", lambda ctx: ["x", "y"], wrapper, concurrency=1, after=())
+    await engine.execute(order, id="o")
+    result = await engine.restart("o", "pack")
+    assert results_of(result) == ["packed a", "packed b"]
+    assert (packer.packed, wrapper.packed) == (["a", "b"], ["x", "y"])
 
 
 async def test_g4_commit_items_bring_their_data(engine: FluxEngine) -> None:
