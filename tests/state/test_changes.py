@@ -117,6 +117,17 @@ def test_completed_after_a_failed_attempt() -> None:
     assert [attempt.number for attempt in execution.failed_attempts] == [1]
 
 
+@pytest.mark.parametrize("before", [(), (attempt_failed("a", 1, AttemptEnd.FAILED),)])
+def test_what_was_merged_is_kept(before: tuple[Event, ...]) -> None:
+    """It is folded in place of what the step itself changed, at its first attempt or later."""
+    merged = DataChanges(set={"x": b"3"})
+    instance = new_instance(*before, evolve(completed("a", x=b"1"), merged=merged))
+    assert (instance.current["a"].merged, texts(instance)) == (merged, {"x": b"3"})
+    assert texts(Instance(instance.origin, instance.head, instance.executions.values())) == {
+        "x": b"3"
+    }
+
+
 def test_failed_step_turns_the_direction() -> None:
     """With the failure itself; status and data stay until the rollback begins."""
     instance = new_instance(completed("a", x=b"1"), failed("b"))
@@ -319,6 +330,30 @@ def test_a_failed_compensation_is_counted() -> None:
     assert settled == evolve(
         lost, status=CompensationStatus.SKIPPED, ended_at=LATER, reason="by hand"
     )
+
+
+def test_a_compensation_that_goes_on_has_not_ended() -> None:
+    """An attempt that failed is counted, and still is when the next one has undone the step."""
+    instance = new_instance(completed("a"), failed("b"), events.RollbackStarted(at=AT))
+    lost = events.CompensationAttemptFailed(
+        at=AT,
+        step="a",
+        number=1,
+        started_at=AT,
+        attempt=1,
+        ended=AttemptEnd.FAILED,
+        error=ERROR,
+        retry_at=LATER,
+    )
+    expected = (("running", None, LATER), ("completed", AT, None))
+    for event, (status, ended_at, retry_at) in zip(
+        (lost, compensated("a", 1)), expected, strict=True
+    ):
+        instance.accept(change(instance, event))
+        undone = instance.executions[1].compensation
+        assert undone is not None
+        assert (undone.status, undone.ended_at, undone.retry_at) == (status, ended_at, retry_at)
+        assert undone.failures == 1
 
 
 def test_rollback_retried_is_afresh() -> None:
