@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from flux import StoredError, WorkflowStatus, events
 from flux.errors import IllegalMoveError
-from flux.events import AttemptEnd, DataChanges, Event, Received
+from flux.events import AttemptEnd, DataChanges, Event, Received, Waiting
 from flux.state.changes import change
+from flux.state.execution import Attempt, Execution
 from flux.state.heads import first_head
 from flux.state.instance import Instance, Origin, Turn
 from flux.state.status import Cancelling, CompensationStatus, Direction, Outcome, StepStatus
@@ -365,6 +366,199 @@ def test_rollback_retried_is_afresh() -> None:
     assert undone is not None
     assert (undone.status, undone.failures, undone.attempts) == (CompensationStatus.RUNNING, 0, 3)
     assert again.head.status is STATUS.ROLLING_BACK
+
+
+FEW, MANY = DataChanges(set={"x": b"1"}), DataChanges(set={"x": b"1", "y": b"2"})
+OLD = StoredError(type="OldError", message="before")
+KNOWN = Execution(
+    number=1,
+    step="a",
+    status=StepStatus.RUNNING,
+    place=1,
+    generation=3,
+    outcome=Outcome.UNKNOWN,
+    asked=True,
+    verifying=True,
+    exhausted=True,
+    attempts=2,
+    failures=1,
+    verifications=2,
+    started_at=AT,
+    ended_at=AT,
+    retry_at=AT,
+    waiting=Waiting(signal="x"),
+    suspended_at=AT,
+    output=b"0",
+    changes=FEW,
+    folded=1,
+    error=OLD,
+    again=True,
+    closed=True,
+    handled_by="h",
+    merged=FEW,
+)
+"""Has a value in every field that an event may set."""
+ATTEMPT = Attempt(number=4, started_at=LATER, ended_at=LATER, ended=AttemptEnd.FAILED, error=ERROR)
+ANEW: dict[str, Any] = {
+    "status": StepStatus.RUNNING,
+    "asked": False,
+    "exhausted": False,
+    "failures": 0,
+    "verifications": 0,
+    "retry_at": None,
+    "ended_at": None,
+    "handled_by": None,
+    "closed": False,
+    "again": True,
+    "waiting": None,
+    "suspended_at": None,
+    "changes": None,
+    "merged": None,
+    "folded": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("known", "event", "changed"),
+    [
+        (
+            {"status": StepStatus.FAILED, "again": False, "verifying": False},
+            events.StepsRetried(at=LATER, steps=("a",), verify=("a",)),
+            {**ANEW, "verifying": True},
+        ),
+        (
+            {"status": StepStatus.FAILED, "again": False, "verifying": False},
+            events.StepReopened(at=LATER, step="a", number=1, verify=True),
+            {**ANEW, "verifying": True, "run": 2, "place": 6},
+        ),
+        (
+            {},
+            events.StepReplayed(at=LATER, step="a", number=1, merged=MANY),
+            {"run": 2, "place": 6, "folded": 6, "merged": MANY},
+        ),
+        (
+            {},
+            events.StepSuspended(
+                at=LATER,
+                step="a",
+                started_at=LATER,
+                attempt=4,
+                changes=MANY,
+                waiting=Waiting(signal="y"),
+                merged=MANY,
+            ),
+            {
+                "status": StepStatus.SUSPENDED,
+                "run": 2,
+                "verifying": False,
+                "attempts": 4,
+                "retry_at": None,
+                "waiting": Waiting(signal="y"),
+                "suspended_at": LATER,
+                "again": False,
+                "changes": MANY,
+                "merged": MANY,
+                "folded": 6,
+            },
+        ),
+        (
+            {"status": StepStatus.SUSPENDED},
+            events.AttemptFailed(
+                at=LATER,
+                step="a",
+                started_at=LATER,
+                attempt=4,
+                ended=AttemptEnd.FAILED,
+                error=ERROR,
+                retry_at=LATER,
+            ),
+            {
+                "status": StepStatus.RUNNING,
+                "verifying": False,
+                "exhausted": False,
+                "verifications": 0,
+                "attempts": 4,
+                "failures": 2,
+                "retry_at": LATER,
+                "error": ERROR,
+                "failed_attempts": (ATTEMPT,),
+            },
+        ),
+        (
+            {},
+            events.StepFailed(
+                at=LATER,
+                step="a",
+                started_at=LATER,
+                attempt=4,
+                ended=AttemptEnd.FAILED,
+                error=ERROR,
+                handled_by="other",
+            ),
+            {
+                "status": StepStatus.FAILED,
+                "verifying": False,
+                "retry_at": None,
+                "ended_at": LATER,
+                "attempts": 4,
+                "failures": 2,
+                "error": ERROR,
+                "failed_attempts": (ATTEMPT,),
+                "handled_by": "other",
+            },
+        ),
+        (
+            {},
+            events.VerifyFailed(at=LATER, step="a", error=ERROR, retry_at=LATER),
+            {"verifications": 3, "retry_at": LATER, "error": ERROR},
+        ),
+        (
+            {},
+            events.StepCleared(at=LATER, step="a", retry_at=LATER),
+            {"verifying": False, "outcome": None, "retry_at": LATER},
+        ),
+        (
+            {},
+            events.MapExpanded(at=LATER, step="a", items=b"[1]", batch_size=2),
+            {"attempts": 1, "started_at": LATER, "items": b"[1]", "batch_size": 2},
+        ),
+        (
+            {},
+            events.StepSkipped(at=LATER, step="a"),
+            {"status": StepStatus.SKIPPED, "ended_at": LATER},
+        ),
+        (
+            {},
+            events.StepsClosed(at=LATER, error=ERROR),
+            {
+                "status": StepStatus.FAILED,
+                "verifying": False,
+                "retry_at": None,
+                "ended_at": LATER,
+                "error": ERROR,
+                "closed": True,
+            },
+        ),
+    ],
+    ids=lambda one: "" if isinstance(one, dict) else type(one).__name__,
+)
+def test_an_event_leaves_the_rest(
+    known: dict[str, Any], event: Event, changed: dict[str, Any]
+) -> None:
+    """Of an execution that something is known of, it changes these fields and no other."""
+    execution = evolve(KNOWN, **known)
+    head = evolve(first_head(AT), status=STATUS.FAILED, run=2, ticks=5)
+    instance = Instance(new_instance().origin, head, [execution])
+    assert change(instance, event).executions[-1] == evolve(execution, **changed)
+
+
+def test_a_later_attempt_keeps_the_generation() -> None:
+    """A step that runs anew after it had completed has its own key, whichever attempt does it."""
+    restarted = events.InstanceRestarted(at=AT, from_step="a", replaced=(1,))
+    instance = new_instance(completed("a"), events.InstanceCompleted(at=AT), restarted)
+    for event in (attempt_failed("a", 1, AttemptEnd.FAILED), completed("a")):
+        instance.accept(change(instance, event))
+        assert (instance.current["a"].generation, instance.current["a"].run) == (2, 2)
 
 
 keys = st.dictionaries(st.sampled_from("xyz"), st.sampled_from([b"1", b"2"]), max_size=2)
