@@ -260,7 +260,15 @@ def _stood_in(instance: Instance, step: str) -> list[str]:
 def _retried_with(instance: Instance, step: str) -> tuple[str, ...]:
     """The step, and what failed only because it did; a map with its items, an item with its map."""
     failed_steps = _failed_steps(instance)
-    closed = (name for name in failed_steps if instance.current[name].closed)
+    # A map with an item that failed by itself would only fail once more.
+    failed_maps = {
+        step_of(name)
+        for name in failed_steps
+        if step_of(name) != name and not instance.current[name].closed
+    }
+    closed = (
+        name for name in failed_steps if instance.current[name].closed and name not in failed_maps
+    )
     of_map = (name for name in failed_steps if instance.current[name].handled_by == step)
     return tuple(dict.fromkeys((step, step_of(step), *of_map, *closed)))
 
