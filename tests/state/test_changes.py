@@ -552,6 +552,79 @@ def test_an_event_leaves_the_rest(
     assert change(instance, event).executions[-1] == evolve(execution, **changed)
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.StepReplayed(at=AT, step="a", number=1),
+        events.StepReopened(at=AT, step="a", number=1),
+        events.VerifyFailed(at=AT, step="a", error=ERROR, retry_at=LATER),
+        events.StepCleared(at=AT, step="a"),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_goes_on_is_no_progress(event: Event) -> None:
+    """Nor does what becomes of an execution set the recoveries back before it ends."""
+    instance = Instance(new_instance().origin, evolve(first_head(AT), recoveries=3), [KNOWN])
+    assert change(instance, event).head.recoveries == 3
+
+
+@pytest.mark.parametrize("ended", [AttemptEnd.FAILED, AttemptEnd.INTERRUPTED])
+def test_a_first_attempt_that_fails_for_good(ended: AttemptEnd) -> None:
+    """It is the step's whole history; one that was interrupted is no failure of the step's own."""
+    execution = new_instance(failed("a", ended)).current["a"]
+    assert (execution.started_at, execution.ended_at, execution.attempts) == (AT, AT, 1)
+    assert execution.failures == (1 if ended is AttemptEnd.FAILED else 0)
+
+
+def test_a_step_left_out_has_ended() -> None:
+    """As soon as the branch has chosen another case."""
+    entry = change(new_instance(), events.StepLeftOut(at=LATER, step="a")).executions[0]
+    assert (entry.status, entry.left_out, entry.ended_at) == (StepStatus.SKIPPED, True, LATER)
+
+
+CANCEL = events.CancelRequested(at=AT, number=1, rollback=True, error=ERROR)
+
+
+@pytest.mark.parametrize(
+    ("event", "taker"),
+    [(events.InstancePaused(at=AT, number=1, reason="x"), "pause"), (CANCEL, "cancel")],
+    ids=["pause", "cancel"],
+)
+def test_a_request_is_taken(event: Event, taker: str) -> None:
+    """The inbox tells what became of it."""
+    assert dict(change(new_instance(), event).consumed) == {1: taker}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        CANCEL,
+        events.DeadlineExceeded(at=AT, error=ERROR),
+        events.AdmissionFailed(at=AT, error=ERROR),
+        events.StepsClosed(at=AT, error=ERROR),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_was_only_asked_is_forgotten(event: Event) -> None:
+    """A step whose predicate said yes, and that never began, counts no more on the way back."""
+    instance = new_instance(events.StepReached(at=AT, step="a"))
+    assert instance.current["a"].asked
+    instance.accept(change(instance, event))
+    assert instance.current == {}
+
+
+def test_a_turn_keeps_its_number() -> None:
+    """Waiting for it, and having it; one that has ended needs another."""
+    head = evolve(first_head(AT), status=STATUS.COMPLETED, turn=Turn(number=2, gates=("g",)))
+    instance = Instance(new_instance().origin, head)
+    for event, turn in (
+        (events.InstanceQueued(at=AT, reason="x", gates=("h",)), Turn(number=2, gates=("h",))),
+        (events.InstanceAdmitted(at=AT, gates=("h",)), Turn(number=2, gates=("h",), admitted=True)),
+        (events.InstanceRestarted(at=AT, from_step="a", replaced=()), Turn(number=3)),
+    ):
+        assert change(instance, event).head.turn == turn
+
+
 def test_a_later_attempt_keeps_the_generation() -> None:
     """A step that runs anew after it had completed has its own key, whichever attempt does it."""
     restarted = events.InstanceRestarted(at=AT, from_step="a", replaced=(1,))
