@@ -625,6 +625,29 @@ def test_a_turn_keeps_its_number() -> None:
         assert change(instance, event).head.turn == turn
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.InstanceQueued(at=AT, reason="x", gates=("g",), calls=(1,)),
+        events.InstanceAdmitted(at=AT, gates=("g",), calls=(1,)),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_a_call_is_heeded_once(event: Event) -> None:
+    """What told it to look whether its turn has come is consumed, and not read again."""
+    instance = new_instance()
+    instance.receive([Received(number=1, name="x", payload=b"null", sent_at=AT)], 1)
+    changed = change(instance, event)
+    assert (changed.head.inbox_read, dict(changed.consumed)) == (1, {1: "turn"})
+
+
+def test_an_adopted_definition_counts() -> None:
+    """It is the one with which the instance was last driven, whatever it was started with."""
+    instance = new_instance(events.DefinitionAdopted(at=AT, shape=b"[2]", version="2"))
+    assert (instance.shape, instance.version) == (b"[2]", "2")
+    assert (instance.origin.shape, instance.origin.version) == (b"[]", "1")
+
+
 def test_a_later_attempt_keeps_the_generation() -> None:
     """A step that runs anew after it had completed has its own key, whichever attempt does it."""
     restarted = events.InstanceRestarted(at=AT, from_step="a", replaced=(1,))
