@@ -528,7 +528,7 @@ ANEW: dict[str, Any] = {
             {"status": StepStatus.SKIPPED, "ended_at": LATER},
         ),
         (
-            {},
+            {"closed": False},
             events.StepsClosed(at=LATER, error=ERROR),
             {
                 "status": StepStatus.FAILED,
