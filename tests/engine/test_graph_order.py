@@ -214,8 +214,8 @@ async def test_a_new_driver_finds_all_that_is_done(engine: FluxEngine) -> None:
     """Whatever several branches had come to before: nothing runs twice."""
     did: list[str] = []
     order = Workflow("order")
-    for name, after in {"a": (), "b": (), "c": "a", "d": "b"}.items():
-        order.step(name, noting(name, did), after=after)
+    for name, after in {"a": "", "b": "", "c": "a", "d": "b"}.items():
+        order.step(name, noting(name, did), after=tuple(after))
     await engine.execute(order.wait("w", "go", after=("c", "d")), id="o")
     result = await engine.signal("o", "go")
     assert result is not None
