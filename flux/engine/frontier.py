@@ -110,7 +110,9 @@ class Frontier:
         """True if the step is open, if only to fail for its join; None if that is not known."""
         edges = {source: self._edge(source, step.name) for source in step.after}
         for source in self._definition.rescued.get(step.name, ()):
-            edges[source] = _better(edges.get(source), self._failure_edge(source, step.name))
+            edge = self._failure_edge(source, step.name)
+            if source not in edges or edge is _Edge.TAKEN:
+                edges[source] = edge
         taken = sum(edge is _Edge.TAKEN for edge in edges.values())
         is_open = any(edge is _Edge.OPEN for edge in edges.values())
         if step.join is None:
@@ -186,12 +188,6 @@ class Frontier:
     def _firsts(self, branch: str) -> frozenset[str]:
         found = self._definition.step(branch).branch
         return frozenset() if found is None else found.firsts
-
-
-def _better(one: _Edge | None, other: _Edge) -> _Edge:
-    if one is None or other is _Edge.TAKEN:
-        return other
-    return _Edge.OPEN if _Edge.OPEN in (one, other) and one is not _Edge.TAKEN else one
 
 
 def _choice(execution: Execution) -> object:

@@ -247,7 +247,7 @@ class Plan:
         self._place = 0
         self._frontier = Frontier(definition)
         self._maps: dict[str, Items] = {}
-        self._before: dict[tuple[str, int], ItemList | None] = {}
+        self._before: dict[str, dict[int, ItemList]] = {}
         self._owed: list[int] | None = None
 
     def decide(
@@ -308,13 +308,12 @@ class Plan:
             return Choose(step)
         if step.each is not None:
             return Expand(step)
-        untried = instance.current.get(step.name)
-        past = self._past(instance, step) if instance.past else None
+        past = self._past(instance, step)
         if past is None or past.is_compensated:
-            return Run(step, untried)
+            return Run(step)
         if past.outcome is not Outcome.COMPLETED:
             return Reopen(step, past)
-        return Replay(step, past) if step.commit else Run(step, untried)
+        return Replay(step, past) if step.commit else Run(step)
 
     def _past(self, instance: Instance, step: StepDefinition) -> Execution | None:
         """What a restart set aside of the step; of an item, if it is still the same item."""
@@ -322,23 +321,22 @@ class Plan:
         name = step_of(step.name)
         if past is None or name == step.name:
             return past
-        then = self._list_of_run(instance, name, past.run)
-        index, value = self.items(name, instance).list.of(step.name)
-        if then is None or index >= then.count:
-            return None
-        return past if orjson.dumps(then.of(step.name)[1]) == orjson.dumps(value) else None
+        then, now = self._list_of_then(instance, past), self._maps[name].list
+        same = orjson.dumps(then.of(step.name)[1]) == orjson.dumps(now.of(step.name)[1])
+        return past if same else None
 
-    def _list_of_run(self, instance: Instance, name: str, run: int) -> ItemList | None:
-        """What the map of this name ran over in an earlier run; None if it did not come to it."""
-        if (name, run) not in self._before:
+    def _list_of_then(self, instance: Instance, item: Execution) -> ItemList:
+        """What its map ran over when this item ran: what it was expanded to last before it."""
+        name = step_of(item.step)
+        if name not in self._before:
             expanded = (
                 execution
                 for execution in instance.executions.values()
-                if execution.step == name and execution.run == run and execution.items is not None
+                if execution.step == name and execution.items is not None
             )
-            found = next(expanded, None)
-            self._before[name, run] = None if found is None else ItemList(found)
-        return self._before[name, run]
+            self._before[name] = {execution.number: ItemList(execution) for execution in expanded}
+        lists = self._before[name]
+        return lists[max(number for number in lists if number < item.number)]
 
     def _forward(self, instance: Instance, step: StepDefinition, now: datetime) -> Action:
         execution = instance.current.get(step.name)

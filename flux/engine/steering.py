@@ -237,12 +237,11 @@ def _retried(
     With no `root` that is the first of each chain of steps that stand in for each other.
     """
     chains = {name: _stood_in(instance, name) for name in ((root,) if root else steps)}
-    aside = dict.fromkeys(name for chain in chains.values() for name in chain)
-    firsts = (name for name in chains if name not in aside)
-    return (
-        tuple(dict.fromkeys(name for name in (*firsts, *steps) if name not in aside)),
-        tuple(aside),
-    )
+    stood_in = {name for chain in chains.values() for name in chain}
+    # A map goes with its items: should it run again, it may have another list.
+    aside = tuple(name for name in instance.current if step_of(name) in stood_in)
+    again = dict.fromkeys(name for name in (*chains, *steps) if step_of(name) not in stood_in)
+    return tuple(again), aside
 
 
 def _stood_in(instance: Instance, step: str) -> list[str]:
@@ -261,7 +260,15 @@ def _stood_in(instance: Instance, step: str) -> list[str]:
 def _retried_with(instance: Instance, step: str) -> tuple[str, ...]:
     """The step, and what failed only because it did; a map with its items, an item with its map."""
     failed_steps = _failed_steps(instance)
-    closed = (name for name in failed_steps if instance.current[name].closed)
+    # A map with an item that failed by itself would only fail once more.
+    failed_maps = {
+        step_of(name)
+        for name in failed_steps
+        if step_of(name) != name and not instance.current[name].closed
+    }
+    closed = (
+        name for name in failed_steps if instance.current[name].closed and name not in failed_maps
+    )
     of_map = (name for name in failed_steps if instance.current[name].handled_by == step)
     return tuple(dict.fromkeys((step, step_of(step), *of_map, *closed)))
 

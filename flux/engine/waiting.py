@@ -34,7 +34,7 @@ def pause_payload(*, reason: str | None) -> bytes:
 def read(request: Received) -> tuple[bool, str | None]:
     """Whether a request wants a rollback, and its reason."""
     document = orjson.loads(request.payload)
-    return document.get("rollback", True), document["reason"]
+    return bool(document.get("rollback")), document["reason"]
 
 
 def received(signals: Sequence[StoredSignal]) -> list[Received]:

@@ -208,3 +208,41 @@ async def test_resume_of_a_failed_graph_runs_the_other_branch(engine: FluxEngine
     result = await engine.resume("o")
     assert (result.status, ran) == (WorkflowStatus.COMPLETED, ["b", "c"])
     assert step_of(result, "pay").output == "done"
+
+
+async def test_a_new_driver_finds_all_that_is_done(engine: FluxEngine) -> None:
+    """Whatever several branches had come to before: nothing runs twice."""
+    did: list[str] = []
+    order = Workflow("order")
+    for name, after in {"a": "", "b": "", "c": "a", "d": "b"}.items():
+        order.step(name, noting(name, did), after=tuple(after))
+    await engine.execute(order.wait("w", "go", after=("c", "d")), id="o")
+    result = await engine.signal("o", "go")
+    assert result is not None
+    assert (result.status, sorted(did)) == (WorkflowStatus.COMPLETED, ["a", "b", "c", "d"])
+
+
+async def test_all_that_a_step_makes_ready_runs(engine: FluxEngine) -> None:
+    """Also where another step had already made the first of it ready."""
+    did, began = list[str](), asyncio.Event()
+
+    async def late(ctx: WorkflowContext) -> None:
+        await began.wait()
+
+    async def early(ctx: WorkflowContext) -> None:
+        began.set()
+
+    order = Workflow("order").step("a", late, after=()).step("b", noting("b", []), after=())
+    order.step("x", early, after=("a", "b"), join="any").step("y", noting("y", did), after="a")
+    result = await engine.execute(order)
+    assert (result.status, did) == (WorkflowStatus.COMPLETED, ["y"])
+
+
+@pytest.mark.parametrize("works", [True, False])
+async def test_a_handler_that_comes_after_its_step(engine: FluxEngine, works: bool) -> None:
+    """It runs once, whether the step was done or failed."""
+    did: list[str] = []
+    order = Workflow("order").step("a", noting("a", []) if works else fail)
+    order.step("b", noting("b", did), after="a").step("c", noting("c", did), after="b")
+    result = await engine.execute(order.on_error("b", steps=["a"]))
+    assert (result.status, did) == (WorkflowStatus.COMPLETED, ["b", "c"])

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from flux import StoredError, WorkflowStatus, events
 from flux.errors import IllegalMoveError
-from flux.events import AttemptEnd, DataChanges, Event
+from flux.events import AttemptEnd, DataChanges, Event, Received, Waiting
 from flux.state.changes import change
+from flux.state.execution import Attempt, Execution
 from flux.state.heads import first_head
 from flux.state.instance import Instance, Origin, Turn
 from flux.state.status import Cancelling, CompensationStatus, Direction, Outcome, StepStatus
@@ -115,6 +116,17 @@ def test_completed_after_a_failed_attempt() -> None:
     execution = instance.current["a"]
     assert (execution.started_at, execution.ended_at, execution.failures) == (AT, AT, 1)
     assert [attempt.number for attempt in execution.failed_attempts] == [1]
+
+
+@pytest.mark.parametrize("before", [(), (attempt_failed("a", 1, AttemptEnd.FAILED),)])
+def test_what_was_merged_is_kept(before: tuple[Event, ...]) -> None:
+    """It is folded in place of what the step itself changed, at its first attempt or later."""
+    merged = DataChanges(set={"x": b"3"})
+    instance = new_instance(*before, evolve(completed("a", x=b"1"), merged=merged))
+    assert (instance.current["a"].merged, texts(instance)) == (merged, {"x": b"3"})
+    assert texts(Instance(instance.origin, instance.head, instance.executions.values())) == {
+        "x": b"3"
+    }
 
 
 def test_failed_step_turns_the_direction() -> None:
@@ -246,6 +258,35 @@ def test_a_tick_keeps_what_it_does_not_count() -> None:
     assert ticked == evolve(head, ticks=1, recoveries=0, updated_at=LATER)
 
 
+def test_what_was_begun_has_its_number() -> None:
+    """It was numbered when it began beside others; once it has an entry, that is forgotten."""
+    instance = new_instance()
+    for step in ("a", "b"):
+        instance.reserve(step)
+    numbers = dict(instance.head.begun)
+    changed = change(instance, completed("b"))
+    assert changed.executions[0].number == changed.executions[0].place == numbers["b"]
+    assert changed.head.begun == {"a": numbers["a"]}
+
+
+def test_what_is_consumed_need_not_be_read_again() -> None:
+    """The head tells up to where the inbox is consumed."""
+    instance = new_instance()
+    sent = [Received(number=n, name="x", payload=b"null", sent_at=AT) for n in (1, 2)]
+    instance.receive(sent, 2)
+    for number, read in ((2, 0), (1, 2)):
+        paused = change(instance, events.RequestDropped(at=AT, number=number))
+        assert (paused.head.inbox_read, dict(paused.consumed)) == (read, {number: "nobody"})
+        instance.accept(paused)
+
+
+def test_parked_on_its_way_back_keeps_its_end() -> None:
+    """One that had completed, and is undone later, does not take its unique key again."""
+    back = events.RollbackRequested(at=LATER, error=ERROR)
+    instance = new_instance(completed("a"), events.InstanceCompleted(at=AT), back)
+    assert change(instance, events.InstanceParked(at=LATER, reason="x")).head.ended_at == AT
+
+
 def test_unparked_goes_on_as_it_went() -> None:
     """Forward as running, back as rolling back, both with a fresh budget."""
     parked = events.InstanceParked(at=AT, reason="too often")
@@ -278,6 +319,44 @@ def test_restarted_has_not_ended() -> None:
     assert change(instance, restarted).head.ended_at is None
 
 
+def test_a_failed_compensation_is_counted() -> None:
+    """It has ended, with its failure; a person who skips it ends it anew, and tells why."""
+    instance = new_instance(completed("a"), failed("b"), events.RollbackStarted(at=AT), LOST)
+    lost = instance.executions[1].compensation
+    assert lost is not None
+    assert (lost.status, lost.failures, lost.attempts) == (CompensationStatus.FAILED, 1, 3)
+    instance.accept(change(instance, events.RollbackFailed(at=AT)))
+    skipped = events.CompensationSkipped(at=LATER, step="a", number=1, reason="by hand")
+    settled = change(instance, skipped).executions[0].compensation
+    assert settled == evolve(
+        lost, status=CompensationStatus.SKIPPED, ended_at=LATER, reason="by hand"
+    )
+
+
+def test_a_compensation_that_goes_on_has_not_ended() -> None:
+    """An attempt that failed is counted, and still is when the next one has undone the step."""
+    instance = new_instance(completed("a"), failed("b"), events.RollbackStarted(at=AT))
+    lost = events.CompensationAttemptFailed(
+        at=AT,
+        step="a",
+        number=1,
+        started_at=AT,
+        attempt=1,
+        ended=AttemptEnd.FAILED,
+        error=ERROR,
+        retry_at=LATER,
+    )
+    expected = (("running", None, LATER), ("completed", AT, None))
+    for event, (status, ended_at, retry_at) in zip(
+        (lost, compensated("a", 1)), expected, strict=True
+    ):
+        instance.accept(change(instance, event))
+        undone = instance.executions[1].compensation
+        assert undone is not None
+        assert (undone.status, undone.ended_at, undone.retry_at) == (status, ended_at, retry_at)
+        assert undone.failures == 1
+
+
 def test_rollback_retried_is_afresh() -> None:
     """Failed compensations have no failures any more, but keep counting their attempts."""
     turn = (failed("b"), events.RollbackStarted(at=AT), LOST, events.RollbackFailed(at=AT))
@@ -287,6 +366,295 @@ def test_rollback_retried_is_afresh() -> None:
     assert undone is not None
     assert (undone.status, undone.failures, undone.attempts) == (CompensationStatus.RUNNING, 0, 3)
     assert again.head.status is STATUS.ROLLING_BACK
+
+
+FEW, MANY = DataChanges(set={"x": b"1"}), DataChanges(set={"x": b"1", "y": b"2"})
+OLD = StoredError(type="OldError", message="before")
+KNOWN = Execution(
+    number=1,
+    step="a",
+    status=StepStatus.RUNNING,
+    place=1,
+    generation=3,
+    outcome=Outcome.UNKNOWN,
+    asked=True,
+    verifying=True,
+    exhausted=True,
+    attempts=2,
+    failures=1,
+    verifications=2,
+    started_at=AT,
+    ended_at=AT,
+    retry_at=AT,
+    waiting=Waiting(signal="x"),
+    suspended_at=AT,
+    output=b"0",
+    changes=FEW,
+    folded=1,
+    error=OLD,
+    again=True,
+    closed=True,
+    handled_by="h",
+    merged=FEW,
+)
+"""Has a value in every field that an event may set."""
+ATTEMPT = Attempt(number=4, started_at=LATER, ended_at=LATER, ended=AttemptEnd.FAILED, error=ERROR)
+ANEW: dict[str, Any] = {
+    "status": StepStatus.RUNNING,
+    "asked": False,
+    "exhausted": False,
+    "failures": 0,
+    "verifications": 0,
+    "retry_at": None,
+    "ended_at": None,
+    "handled_by": None,
+    "closed": False,
+    "again": True,
+    "waiting": None,
+    "suspended_at": None,
+    "changes": None,
+    "merged": None,
+    "folded": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("known", "event", "changed"),
+    [
+        (
+            {"status": StepStatus.FAILED, "again": False, "verifying": False},
+            events.StepsRetried(at=LATER, steps=("a",), verify=("a",)),
+            {**ANEW, "verifying": True},
+        ),
+        (
+            {"status": StepStatus.FAILED, "again": False, "verifying": False},
+            events.StepReopened(at=LATER, step="a", number=1, verify=True),
+            {**ANEW, "verifying": True, "run": 2, "place": 6},
+        ),
+        (
+            {},
+            events.StepReplayed(at=LATER, step="a", number=1, merged=MANY),
+            {"run": 2, "place": 6, "folded": 6, "merged": MANY},
+        ),
+        (
+            {},
+            events.StepSuspended(
+                at=LATER,
+                step="a",
+                started_at=LATER,
+                attempt=4,
+                changes=MANY,
+                waiting=Waiting(signal="y"),
+                merged=MANY,
+            ),
+            {
+                "status": StepStatus.SUSPENDED,
+                "run": 2,
+                "verifying": False,
+                "attempts": 4,
+                "retry_at": None,
+                "waiting": Waiting(signal="y"),
+                "suspended_at": LATER,
+                "again": False,
+                "changes": MANY,
+                "merged": MANY,
+                "folded": 6,
+            },
+        ),
+        (
+            {"status": StepStatus.SUSPENDED},
+            events.AttemptFailed(
+                at=LATER,
+                step="a",
+                started_at=LATER,
+                attempt=4,
+                ended=AttemptEnd.FAILED,
+                error=ERROR,
+                retry_at=LATER,
+            ),
+            {
+                "status": StepStatus.RUNNING,
+                "verifying": False,
+                "exhausted": False,
+                "verifications": 0,
+                "attempts": 4,
+                "failures": 2,
+                "retry_at": LATER,
+                "error": ERROR,
+                "failed_attempts": (ATTEMPT,),
+            },
+        ),
+        (
+            {},
+            events.StepFailed(
+                at=LATER,
+                step="a",
+                started_at=LATER,
+                attempt=4,
+                ended=AttemptEnd.FAILED,
+                error=ERROR,
+                handled_by="other",
+            ),
+            {
+                "status": StepStatus.FAILED,
+                "verifying": False,
+                "retry_at": None,
+                "ended_at": LATER,
+                "attempts": 4,
+                "failures": 2,
+                "error": ERROR,
+                "failed_attempts": (ATTEMPT,),
+                "handled_by": "other",
+            },
+        ),
+        (
+            {},
+            events.VerifyFailed(at=LATER, step="a", error=ERROR, retry_at=LATER),
+            {"verifications": 3, "retry_at": LATER, "error": ERROR},
+        ),
+        (
+            {},
+            events.StepCleared(at=LATER, step="a", retry_at=LATER),
+            {"verifying": False, "outcome": None, "retry_at": LATER},
+        ),
+        (
+            {},
+            events.MapExpanded(at=LATER, step="a", items=b"[1]", batch_size=2),
+            {"attempts": 1, "started_at": LATER, "items": b"[1]", "batch_size": 2},
+        ),
+        (
+            {},
+            events.StepSkipped(at=LATER, step="a"),
+            {"status": StepStatus.SKIPPED, "ended_at": LATER},
+        ),
+        (
+            {"closed": False},
+            events.StepsClosed(at=LATER, error=ERROR),
+            {
+                "status": StepStatus.FAILED,
+                "verifying": False,
+                "retry_at": None,
+                "ended_at": LATER,
+                "error": ERROR,
+                "closed": True,
+            },
+        ),
+    ],
+    ids=lambda one: "" if isinstance(one, dict) else type(one).__name__,
+)
+def test_an_event_leaves_the_rest(
+    known: dict[str, Any], event: Event, changed: dict[str, Any]
+) -> None:
+    """Of an execution that something is known of, it changes these fields and no other."""
+    execution = evolve(KNOWN, **known)
+    head = evolve(first_head(AT), status=STATUS.FAILED, run=2, ticks=5)
+    instance = Instance(new_instance().origin, head, [execution])
+    assert change(instance, event).executions[-1] == evolve(execution, **changed)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.StepReplayed(at=AT, step="a", number=1),
+        events.StepReopened(at=AT, step="a", number=1),
+        events.VerifyFailed(at=AT, step="a", error=ERROR, retry_at=LATER),
+        events.StepCleared(at=AT, step="a"),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_goes_on_is_no_progress(event: Event) -> None:
+    """Nor does what becomes of an execution set the recoveries back before it ends."""
+    instance = Instance(new_instance().origin, evolve(first_head(AT), recoveries=3), [KNOWN])
+    assert change(instance, event).head.recoveries == 3
+
+
+@pytest.mark.parametrize("ended", [AttemptEnd.FAILED, AttemptEnd.INTERRUPTED])
+def test_a_first_attempt_that_fails_for_good(ended: AttemptEnd) -> None:
+    """It is the step's whole history; one that was interrupted is no failure of the step's own."""
+    execution = new_instance(failed("a", ended)).current["a"]
+    assert (execution.started_at, execution.ended_at, execution.attempts) == (AT, AT, 1)
+    assert execution.failures == (1 if ended is AttemptEnd.FAILED else 0)
+
+
+def test_a_step_left_out_has_ended() -> None:
+    """As soon as the branch has chosen another case."""
+    entry = change(new_instance(), events.StepLeftOut(at=LATER, step="a")).executions[0]
+    assert (entry.status, entry.left_out, entry.ended_at) == (StepStatus.SKIPPED, True, LATER)
+
+
+CANCEL = events.CancelRequested(at=AT, number=1, rollback=True, error=ERROR)
+
+
+@pytest.mark.parametrize(
+    ("event", "taker"),
+    [(events.InstancePaused(at=AT, number=1, reason="x"), "pause"), (CANCEL, "cancel")],
+    ids=["pause", "cancel"],
+)
+def test_a_request_is_taken(event: Event, taker: str) -> None:
+    """The inbox tells what became of it."""
+    assert dict(change(new_instance(), event).consumed) == {1: taker}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        CANCEL,
+        events.DeadlineExceeded(at=AT, error=ERROR),
+        events.AdmissionFailed(at=AT, error=ERROR),
+        events.StepsClosed(at=AT, error=ERROR),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_what_was_only_asked_is_forgotten(event: Event) -> None:
+    """A step whose predicate said yes, and that never began, counts no more on the way back."""
+    instance = new_instance(events.StepReached(at=AT, step="a"))
+    assert instance.current["a"].asked
+    instance.accept(change(instance, event))
+    assert instance.current == {}
+
+
+def test_a_turn_keeps_its_number() -> None:
+    """Waiting for it, and having it; one that has ended needs another."""
+    head = evolve(first_head(AT), status=STATUS.COMPLETED, turn=Turn(number=2, gates=("g",)))
+    instance = Instance(new_instance().origin, head)
+    for event, turn in (
+        (events.InstanceQueued(at=AT, reason="x", gates=("h",)), Turn(number=2, gates=("h",))),
+        (events.InstanceAdmitted(at=AT, gates=("h",)), Turn(number=2, gates=("h",), admitted=True)),
+        (events.InstanceRestarted(at=AT, from_step="a", replaced=()), Turn(number=3)),
+    ):
+        assert change(instance, event).head.turn == turn
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.InstanceQueued(at=AT, reason="x", gates=("g",), calls=(1,)),
+        events.InstanceAdmitted(at=AT, gates=("g",), calls=(1,)),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_a_call_is_heeded_once(event: Event) -> None:
+    """What told it to look whether its turn has come is consumed, and not read again."""
+    instance = new_instance()
+    instance.receive([Received(number=1, name="x", payload=b"null", sent_at=AT)], 1)
+    changed = change(instance, event)
+    assert (changed.head.inbox_read, dict(changed.consumed)) == (1, {1: "turn"})
+
+
+def test_an_adopted_definition_counts() -> None:
+    """It is the one with which the instance was last driven, whatever it was started with."""
+    instance = new_instance(events.DefinitionAdopted(at=AT, shape=b"[2]", version="2"))
+    assert (instance.shape, instance.version) == (b"[2]", "2")
+    assert (instance.origin.shape, instance.origin.version) == (b"[]", "1")
+
+
+def test_a_later_attempt_keeps_the_generation() -> None:
+    """A step that runs anew after it had completed has its own key, whichever attempt does it."""
+    restarted = events.InstanceRestarted(at=AT, from_step="a", replaced=(1,))
+    instance = new_instance(completed("a"), events.InstanceCompleted(at=AT), restarted)
+    for event in (attempt_failed("a", 1, AttemptEnd.FAILED), completed("a")):
+        instance.accept(change(instance, event))
+        assert (instance.current["a"].generation, instance.current["a"].run) == (2, 2)
 
 
 keys = st.dictionaries(st.sampled_from("xyz"), st.sampled_from([b"1", b"2"]), max_size=2)

@@ -315,3 +315,14 @@ async def test_g2_a_slow_selector_fails(open_engine: OpenEngine) -> None:
     order = Workflow("order").branch("route", on=choose, cases={1: noted("x", [])})
     result = await engine.execute(order)
     assert (result.status, result.error and result.error.type) == (FAILED, "StepTimeoutError")
+
+
+async def test_g2_what_a_failed_case_keeps_from_running(engine: FluxEngine) -> None:
+    """It was not left out by the branch, which did choose, and so has no entry."""
+    did: list[str] = []
+    order = Workflow("order")
+    order.branch("route", on=lambda ctx: 1, cases={1: ("x", fail)}, default=None)
+    order.step("d", noting("d", did), after="route").step("h", noting("h", did), after=())
+    result = await engine.execute(order.on_error("h", steps=["x"]))
+    assert (result.status, did) == (WorkflowStatus.COMPLETED, ["h"])
+    assert [entry.name for entry in result.history] == ["route", "x", "h"]

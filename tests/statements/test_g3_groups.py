@@ -169,6 +169,22 @@ async def test_g3_a_place_is_kept_over_a_crash(lives: Lives) -> None:
     )
 
 
+async def test_g3_a_place_is_kept_where_there_are_fewer(lives: Lives) -> None:
+    """What had begun goes on, though the group may run less at once by now."""
+    gates = Gates()
+
+    def order(concurrency: int) -> Workflow:
+        return Workflow("order").parallel("g", steps(gates, "b", "c"), concurrency=concurrency)
+
+    engine = await lives.next(order(2))
+    await engine.start("order", id="o")
+    await gates.begun("b", "c")
+    lives.die()
+    engine = await lives.next(order(1))
+    gates.let("b", "c")
+    assert (await rested(engine, "o")).status is COMPLETED
+
+
 async def test_g3_others_are_not_bound(engine: FluxEngine) -> None:
     """Steps outside of the group, and those of another one, run beside it."""
     gates = Gates()

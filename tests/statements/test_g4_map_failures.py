@@ -838,6 +838,25 @@ async def test_g4_retry_step_of_an_item_that_was_let_pass(engine: FluxEngine) ->
         await engine.retry_step("o", "pack[1]")
 
 
+@pytest.mark.parametrize("status", ["failed", "running"])
+async def test_g4_a_step_beside_a_failed_map_is_retried(engine: FluxEngine, status: str) -> None:
+    """It runs, though a map before it in the order stays failed, which had, or was about to."""
+    weighed = list[int]()
+
+    async def weigh(ctx: WorkflowContext) -> None:
+        weighed.append(ctx.attempt)
+        while weighed == [1] and statuses(await engine.get("o"))["pack"] != status:  # noqa: ASYNC110 - seen by looking
+            await asyncio.sleep(0)
+        if ctx.attempt == 1:
+            raise RuntimeError("no scales")
+
+    order = mapping(fail, ["a"], after=()).step("weigh", weigh, after=())
+    assert (await engine.execute(order, id="o")).status is FAILED
+    result = await engine.retry_step("o", "weigh")
+    assert (result.status, weighed) == (FAILED, [1, 2])
+    assert (statuses(result)["pack"], statuses(result)["weigh"]) == ("failed", "completed")
+
+
 async def test_g4_resume_runs_what_was_cancelled(engine: FluxEngine) -> None:
     """Items that another's failure ended run again, with their keys, and so does the rest."""
     packer, hanging = Packer("a"), asyncio.Event()
@@ -880,6 +899,55 @@ async def test_g4_a_map_as_a_fallback(engine: FluxEngine) -> None:
     order.map("each", lambda ctx: ["a", "b"], packer)
     result = await engine.execute(order)
     assert (result.status, results_of(result, "each")) == (COMPLETED, ["packed a", "packed b"])
+
+
+def standing_in(
+    packer: Packer, lists: list[list[str]], fails: list[bool], **options: Any
+) -> Workflow:
+    """A workflow whose step "all" fails as often as it says, and whose map "pack" stands in."""
+
+    async def pack_all(ctx: WorkflowContext) -> None:
+        if fails.pop(0):
+            raise RuntimeError("too many at once")
+
+    order = Workflow("order").step("all", pack_all, fallback="pack")
+    return order.map("pack", lambda ctx: lists.pop(0), packer, concurrency=1, **options)
+
+
+@pytest.mark.parametrize("again", [["x", "y", "z"], ["x"]], ids=["longer", "shorter"])
+async def test_g4_a_fallback_that_failed_has_another_list(
+    engine: FluxEngine, again: list[str]
+) -> None:
+    """When the step it stood in for fails again, the items of the first list count no more."""
+    packer = Packer("b")
+    order = standing_in(packer, [["a", "b"], again], [True, True])
+    assert (await engine.execute(order, id="o")).status is FAILED
+    result = await engine.resume("o")
+    assert (result.status, packer.packed) == (COMPLETED, ["a", "b", *again])
+    assert results_of(result) == [f"packed {item}" for item in again]
+    assert len(result.history) == 2 + len(again)
+
+
+async def test_g4_a_fallback_that_is_not_needed_leaves_no_items(engine: FluxEngine) -> None:
+    """When the step it stood in for is done after all, neither the map nor its items count."""
+    packer = Packer("b")
+    await engine.execute(standing_in(packer, [["a", "b"]], [True, False]), id="o")
+    result = await engine.resume("o")
+    assert (result.status, packer.packed) == (COMPLETED, ["a", "b"])
+    assert statuses(result) == {"all": "completed"}
+
+
+async def test_g4_commit_items_of_a_fallback(engine: FluxEngine) -> None:
+    """Each is compared with the list that it ran of, though one run has had several."""
+    packer, lists = Packer("b"), [["a", "b"], ["x", "b", "c"], ["x", "y"]]
+    order = standing_in(packer, lists, [True, True, True], commit=True)
+    await engine.execute(order, id="o")
+    assert (await engine.resume("o")).status is FAILED
+    result = await engine.resume("o")
+    assert (packer.packed, results_of(result)) == (
+        ["a", "b", "x", "b", "y"],
+        ["packed x", "packed y"],
+    )
 
 
 async def test_g4_a_map_as_a_handler(engine: FluxEngine) -> None:
@@ -936,6 +1004,17 @@ async def test_g4_commit_items_are_those_that_ran(engine: FluxEngine) -> None:
     assert (await engine.restart("o", "pack")).status is FAILED
     result = await engine.restart("o", "pack")
     assert results_of(result) == ["packed a", "packed x"]
+
+
+async def test_g4_commit_items_beside_another_map(engine: FluxEngine) -> None:
+    """They are compared with the list of their own map, whatever another one ran over since."""
+    packer, wrapper = Packer(), Packer()
+    order = mapping(packer, ["a", "b"], commit=True, concurrency=1, after=())
+    order.map("wrap", lambda ctx: ["x", "y"], wrapper, concurrency=1, after=())
+    await engine.execute(order, id="o")
+    result = await engine.restart("o", "pack")
+    assert results_of(result) == ["packed a", "packed b"]
+    assert (packer.packed, wrapper.packed) == (["a", "b"], ["x", "y"])
 
 
 async def test_g4_commit_items_bring_their_data(engine: FluxEngine) -> None:

@@ -328,16 +328,19 @@ async def test_s05_a_back_off_has_no_intent(
     storage: WorkflowStorage, open_engine: OpenEngine
 ) -> None:
     """The intent of a further attempt is saved when it begins, not when the one before failed."""
-    saves, intents = Saves(storage), []
+    clock, saves, intents = ManualClock(), Saves(storage), []
 
     async def act(ctx: WorkflowContext) -> None:
         intents.append([made.intent for made in saves.made])
         if ctx.attempt == 1:
             raise RuntimeError("no")
 
-    order = Workflow("order").step("act", act, retries=Retry(1, initial=0.01), at_most_once=True)
-    engine = await open_engine(saves)
-    await engine.execute(order)
+    order = Workflow("order").step("act", act, retries=Retry(1, initial=10), at_most_once=True)
+    engine = await open_engine(saves, clock=clock)
+    await engine.start(order, id="order-1")
+    await until(lambda: len(saves.made) == 2)
+    clock.advance(10)
+    await engine.result("order-1")
     assert intents == [[("act",)], [("act",), (), ("act",)]]
 
 

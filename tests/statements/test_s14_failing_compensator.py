@@ -14,9 +14,10 @@ from flux import (
     WorkflowContext,
     WorkflowStatus,
 )
+from flux.testing import ManualClock
 from jumping import FAR, JumpingClock
 from opening import OpenEngine
-from sagas import Flaky, noting, sequence, step_of
+from sagas import Flaky, as_time_passes, noting, sequence, step_of, until
 from undoing import Lives, fail, undoable
 
 ROLLED_BACK = WorkflowStatus.ROLLED_BACK
@@ -44,6 +45,18 @@ async def test_s14_retries_of_the_step_do_not_count(engine: FluxEngine) -> None:
     undo, did = Flaky(None), list[str]()
     result = await engine.execute(stuck(undo, did, retries=Retry(5, initial=0)))
     assert (result.status, len(undo.attempts)) == (ROLLBACK_FAILED, 1)
+
+
+async def test_s14_a_long_back_off_frees_its_place(open_engine: OpenEngine) -> None:
+    """An engine that may drive one instance drives another while a compensator backs off long."""
+    clock, undo, ran = ManualClock(), Flaky(1), list[str]()
+    policy = Retry(1, initial=100, maximum=100, jitter=False)
+    engine = await open_engine(clock=clock, lease=30, max_instances=1)
+    await engine.start(stuck(undo, [], compensate_retries=policy), id="o")
+    await until(lambda: undo.attempts)
+    other = Workflow("other").step("a", noting("a", ran))
+    result = await as_time_passes(clock, asyncio.create_task(engine.execute(other)))
+    assert (result.status, ran, undo.attempts) == (WorkflowStatus.COMPLETED, ["a"], [1])
 
 
 async def test_s14_its_key_stays_over_retries(engine: FluxEngine) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from flux import (
     FluxEngine,
+    FluxTraceEvent,
     SignalConflictError,
     Workflow,
     WorkflowStatus,
@@ -203,3 +204,19 @@ async def test_s19_an_id_is_text(engine: FluxEngine, signal_id: Any) -> None:
         await engine.signal("o", "approved", signal_id=signal_id)
     assert await taken(engine) == []
     assert (await engine.get("o")).status is SUSPENDED
+
+
+async def test_s19_who_watches_is_told_the_id(open_engine: OpenEngine) -> None:
+    """The trace of a signal that a step took has its id."""
+    told: list[FluxTraceEvent] = []
+
+    class Sink:
+        async def emit(self, event: FluxTraceEvent) -> None:
+            told.append(event)
+
+    engine = await open_engine(trace=Sink())
+    await engine.execute(asking([]), id="o")
+    await engine.signal("o", "approved", 1, signal_id="evt-1")
+    await engine.close()
+    taken = [event.meta for event in told if event.type == "signal:received"]
+    assert taken == [{"signal": "approved", "payload": 1, "signal_id": "evt-1"}]
