@@ -687,7 +687,6 @@ class StoredError:
     @classmethod
     def of(cls, error: BaseException) -> "StoredError":
         """Keep `error` with its traceback's text and its chain of causes."""
-        texts = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
         links = _causes(error)
         kept: StoredError | None = None
         for cause in reversed(links):
@@ -695,13 +694,23 @@ class StoredError:
         return cls(
             type=type(error).__name__,
             message=_message(error),
-            traceback=_encodable("".join(texts)),
+            traceback=_encodable(_traceback_text(error)),
             cause=kept,
             kind=type(error),
         )
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}"
+
+
+def _traceback_text(error: BaseException) -> str:
+    trace = error.__traceback__
+    if trace is None or isinstance(error, BaseExceptionGroup):
+        return "".join(traceback.format_exception(type(error), error, trace, chain=False))
+    # Without the columns: to find them, Python parses every line again.
+    frames = traceback.StackSummary.extract(traceback.walk_tb(trace))
+    texts = (*frames.format(), *traceback.format_exception_only(error))
+    return f"Traceback (most recent call last):\n{''.join(texts)}"
 
 
 def _message(error: BaseException) -> str:

@@ -76,8 +76,7 @@ class Lookout:
     def is_clear(self, action: plan.Action) -> bool:
         """Whether the action may begin at this very moment; if not, `is_called_off` finds out."""
         return (
-            type(action) is plan.Run
-            and action.execution is None
+            _is_first(action)
             and not self._instance.inbox
             and not self._has_deadline
             and self._journal.is_clear
@@ -118,3 +117,10 @@ class Lookout:
         return isinstance(action, plan.Pause) and any(
             waiting.arrived(self._instance, wait) is not None for wait in open_waits
         )
+
+
+def _is_first(action: plan.Action) -> bool:
+    """Whether it begins a first attempt, before which there is no pause."""
+    if type(action) is plan.Run:
+        return action.execution is None
+    return type(action) is plan.Undo and action.execution.compensation is None

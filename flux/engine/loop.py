@@ -38,6 +38,7 @@ from flux.state.status import Cancelling, StepStatus, WorkflowStatus
 _WAITS = (plan.Together, plan.Pause)
 _CALLS = (plan.Run, plan.Verify, plan.Undo)
 _BEGINNINGS = (plan.Run, plan.Verify)
+_PLAIN = (plan.Run, plan.Undo)
 # Tuples: a union costs more to ask, on the way of every step.
 
 _driven: ContextVar[str | None] = ContextVar("flux_driven", default=None)
@@ -291,7 +292,7 @@ class Driver:
                 await self._journal.read_inbox()
             busy = () if self._beside is None else self._beside.busy(begin)
             action = self._plan.decide(self.instance, self._lookout.time_to_decide(), busy)
-            if type(action) is plan.Run and self._plan.is_alone:
+            if type(action) in _PLAIN and self._plan.is_alone:
                 return action
             decided = await self._settled(action)
             if decided is None:
@@ -365,7 +366,7 @@ class Driver:
 
     def _terms(self, action: plan.Action) -> Terms:
         lease = self._services.config.lease
-        if type(action) is plan.Run and not self._services.stopping.is_set():
+        if isinstance(action, _PLAIN) and not self._services.stopping.is_set():
             return Terms((action.step.name,), lease, None)
         if isinstance(action, plan.Finish):
             until = action.until

@@ -13,7 +13,7 @@ from flux.engine.diagnosis import Diagnosis, diagnosis
 from flux.engine.drivers import Drivers, Happened
 from flux.engine.fitting import fitting
 from flux.engine.journal import first_record
-from flux.engine.loading import PARENT, Loaded, load, result_of
+from flux.engine.loading import PARENT, Loaded, load, result_of, stored_instance
 from flux.engine.loop import Driver, driven_here
 from flux.engine.recovery import Finder
 from flux.engine.services import Services
@@ -438,19 +438,27 @@ class Running:
         return await self._saved_so_far(id)
 
     async def _take_free(self, id: str, *, is_due: bool) -> Driver | None:
-        loaded = await load(self._services.storage, id, history=False)
-        record = loaded.record
-        is_due = is_due or self._is_due(record) or loaded.has_unseen
+        stored = await self._services.storage.load(id, history=False)
+        if stored is None:
+            raise InstanceNotFoundError(id)
+        record = stored[0]
         # A process that only sends signals need not know the workflow: others drive it.
         if not self._registry.knows(record.workflow):
             return None
-        # Not left to the claim: the finder may have found out before, and left it for later.
-        if is_due:
-            await self._check_fits(loaded)
-        waits = record.wake_at is not None and not is_due
-        if waits or self._drivers.room <= 0:
+        is_due = is_due or self._is_due(record)
+        is_due = is_due or Loaded(stored_instance(record, ()), record).has_unseen
+        if record.wake_at is not None and not is_due:
             return None
-        return (await self._drivers.take_over(id, self._drivers.left_behind)).driver
+        # Not left to the claim alone: the finder may have found out that the instance does not fit,
+        # and be about to leave it for later.
+        if is_due and record.lease_until is not None:
+            await self._check_fits(Loaded(stored_instance(record, ()), record))
+        driver: Driver | None = None
+        if self._drivers.room > 0:
+            driver = (await self._drivers.take_over(id, self._drivers.left_behind)).driver
+        if is_due and driver is None:
+            await self._check_fits(Loaded(stored_instance(record, ()), record))
+        return driver
 
     def _is_due(self, record: Record) -> bool:
         return record.wake_at is not None and record.wake_at <= self._services.clock.now()

@@ -174,6 +174,8 @@ def encode_execution(execution: Execution) -> bytes:
         document["finished"] = execution.finished
     if execution.folded is not None:
         document["folded"] = execution.folded
+    if execution.compensation is not None:
+        document["compensation"] = _compensation_document(execution.compensation)
     if (seldom := _seldom(execution)) != _USUAL:
         document |= _differing(seldom)
     return orjson.dumps(document)
@@ -242,7 +244,6 @@ _SELDOM = (
     "waiting",
     "error",
     "failed_attempts",
-    "compensation",
     "items",
     "merged",
 )
@@ -384,7 +385,6 @@ _DOCUMENTS: Mapping[str, Callable[[Any], Any]] = {
     "waiting": _waiting_document,
     "error": _error_document,
     "failed_attempts": _attempt_documents,
-    "compensation": _compensation_document,
     "items": orjson.Fragment,
     "merged": _changes_document,
 }
