@@ -12,7 +12,6 @@ from flux import events
 from flux.definition.registry import Registry
 from flux.definition.workflow import WorkflowDefinition
 from flux.engine import waiting
-from flux.engine.awaiting import until_done
 from flux.engine.children import Children
 from flux.engine.fitting import fitting, undoing
 from flux.engine.lease import HeldLease
@@ -93,7 +92,7 @@ class Drivers:
 
     async def ended(self, driver: Driver) -> None:
         """Wait until the driver has ended or was left behind; it goes on if the waiter goes."""
-        await until_done(driver.left)
+        await driver.left.wait()
 
     async def take_over(self, id: str, happened: Happened, *, back: bool = False) -> Claim:
         """Claim an instance that is at rest, abandoned or free, and drive it on.
@@ -425,8 +424,7 @@ class Drivers:
     def _leave(self, driver: Driver) -> None:
         """Count the driver no more; its task may go on if a handler ignores its cancellation."""
         driver.watcher.on_stuck = _nothing
-        if not driver.left.done():
-            driver.left.set_result(None)
+        driver.left.set()
         if self._drivers.get(driver.instance.id) is driver:
             del self._drivers[driver.instance.id]
             self.tell(driver.instance.id)

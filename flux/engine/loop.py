@@ -84,8 +84,8 @@ class Driver:
         self.first_save: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.call: Callable[[str], None] = lambda called: None
         """Called with the id of an instance that was told that its turn may have come."""
-        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the driver counts no more, although its handler may go on."""
+        self.left = asyncio.Event()
+        """Set when the driver counts no more, although its handler may go on."""
         self._is_new = revision == 0
         self._before_end: Head | None = None
         self._services = services
