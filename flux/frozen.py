@@ -24,6 +24,7 @@ def _frozen(cls: type | None = None, **options: Any) -> Any:
     _waiting[cls] = options
     cls.__init__ = _first  # type: ignore[misc]
     cls.__attrs_attrs__ = _Fields()  # type: ignore[attr-defined]
+    cls.__signature__ = _Signature()  # type: ignore[attr-defined]
     return cls
 
 
@@ -41,11 +42,22 @@ class _Fields:
         return cls.__attrs_attrs__  # type: ignore[attr-defined]
 
 
+class _Signature:
+    """How a class is called, for `help` and editors that ask before the first value is made."""
+
+    def __get__(self, value: object, cls: type) -> Any:
+        import inspect  # late: it is dear, and whoever asks for this has it
+
+        _make(cls)
+        return inspect.signature(cls)
+
+
 def _make(cls: type) -> None:
     """Let attrs make the class, and those that it is made of."""
     with _making:
         for each in reversed(cls.__mro__):
             if each in _waiting:
+                del each.__signature__  # type: ignore[attr-defined]
                 _like_frozen(**_waiting.pop(each))(each)
 
 

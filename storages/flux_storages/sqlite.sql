@@ -1,7 +1,7 @@
 -- All SQL of the SQLite storage. A line `-- name --` begins a statement; the lines of comment under
 -- it say what it is for. Times are ISO texts in UTC with six decimals, so that their order as text
 -- is their order in time; payloads, labels and intents are JSON texts. Values have names, but where
--- many are given on the way of every step: there names cost 5 % of a save.
+-- many are given on the way of every step.
 
 -- migration_1 --
 -- The first schema. `fixed` is a table of its own because every save writes the whole row of

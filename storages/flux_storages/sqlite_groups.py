@@ -47,7 +47,7 @@ class Groups(Generic[Act]):
         """Wait until everything that was asked for is done."""
         await self._idle.wait()
 
-    # A group is begun and ended by plain callbacks: a task a group costs a lone client 5 %. The
+    # A group is begun and ended by plain callbacks: a task for each is dear to a lone client. The
     # next one is begun a turn of the loop later, so that whoever is told of the end of this one may
     # join: with 64 clients that makes one group of them all, in place of two that take turns.
     def _begin(self) -> None:
