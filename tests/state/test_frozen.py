@@ -1,6 +1,8 @@
 """Values whose classes attrs makes when they are needed: as if it had made them at once."""
 
 import inspect
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from threading import Barrier
@@ -63,6 +65,16 @@ def test_a_subclass_may_come_first() -> None:
     assert Base(a=1) != Derived(a=1, b=2)
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads that take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 def test_threads_may_make_the_first_value_together() -> None:
     """Each of them gets one."""
     for _ in range(20):
