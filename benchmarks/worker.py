@@ -12,13 +12,34 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[1]
 
 # The clone comes last, so that a Flux which is installed is the one that is measured.
 _PROGRAM = f"import sys; sys.path.append({str(ROOT)!r}); from benchmarks.worker import main; main()"
+
+
+def environment() -> dict[str, str]:
+    """That of this process; but Python keeps the bytecode of all, as it does of what is installed.
+
+    Else a checkout would be compiled anew by every process, where that is switched off.
+    """
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": _bytecode().name}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
+
+
+@cache
+def _bytecode() -> "TemporaryDirectory[str]":
+    from tempfile import TemporaryDirectory  # late: the processes that are timed need none
+
+    return TemporaryDirectory(prefix="flux-benchmark-bytecode-")
 
 
 class ContenderError(Exception):
@@ -38,7 +59,7 @@ class Worker:
         with log.open("ab") as errors:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", _PROGRAM,
-                stdin=PIPE, stdout=PIPE, stderr=errors, cwd=ROOT, limit=2**24,
+                stdin=PIPE, stdout=PIPE, stderr=errors, cwd=ROOT, env=environment(), limit=2**24,
             )  # fmt: skip
         return cls(process, log)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.interleaved import Field
 from benchmarks.table import Row
+from benchmarks.worker import environment
 
 ROUNDS = 8
 BASELINE = "asyncio, attrs, cattrs, orjson"
@@ -52,7 +53,8 @@ def _row(name: str, least: Mapping[str, float], rounds: int) -> Row:
 
 async def _seconds(modules: str) -> float:
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _CHILD.format(modules=modules), stdout=asyncio.subprocess.PIPE
-    )
+        sys.executable, "-c", _CHILD.format(modules=modules),
+        stdout=asyncio.subprocess.PIPE, env=environment(),
+    )  # fmt: skip
     told, _ = await child.communicate()
     return float(told)

@@ -1,6 +1,5 @@
 """The one builder of workflows: fluent, or with decorators."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Self, Unpack, overload
 
@@ -499,6 +498,8 @@ def _name_of(handler: Any) -> str:
 def _refuse_unknown(options: Mapping[str, Any], known: Any, verb: str) -> None:
     for name in options:
         if name not in known:
+            import difflib  # late: only a mistake needs it
+
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"
             raise TypeError(f"{verb}() has no option {name!r}{hint}")

@@ -1,6 +1,5 @@
 """Callbacks by name: the `on` of the original."""
 
-import difflib
 from collections.abc import Awaitable, Callable, Mapping
 
 from flux.observe.trace import FluxTraceEvent
@@ -48,6 +47,8 @@ class Callbacks:
 def _called_for(name: str) -> tuple[str, ...]:
     if name in CALLED_FOR:
         return CALLED_FOR[name]
+    import difflib  # late: only a mistake needs it
+
     near = difflib.get_close_matches(str(name), CALLED_FOR, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"on has no callback {name!r}; {hint}There are: {', '.join(CALLED_FOR)}")
