@@ -344,7 +344,7 @@ async def test_s16_one_that_is_parked(open_engine: OpenEngine, lives: Lives) -> 
     engine = await lives.next(order, max_recoveries=1)
     await becomes(engine, lambda state: state.status is PARKED)
     lives.clock.advance(FAR["lease"] * 10)
-    await becomes(engine, lambda state: state.status.is_ended, clock=lives.clock)
+    await becomes(engine, lambda state: state.status.is_ended)
     result = await ended(engine)
     assert (missed(result), did) == (True, ["a", "undo a"])
 
