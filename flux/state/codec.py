@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
@@ -176,7 +177,7 @@ def encode_execution(execution: Execution) -> bytes:
         document["folded"] = execution.folded
     if execution.compensation is not None:
         document["compensation"] = _compensation_document(execution.compensation)
-    if (seldom := _seldom(execution)) != _USUAL:
+    if (seldom := _seldom(execution)) != _usual():
         document |= _differing(seldom)
     return orjson.dumps(document)
 
@@ -211,7 +212,7 @@ def decode_execution(number: int, text: bytes) -> Execution:
 
 def _differing(values: tuple[Any, ...]) -> Document:
     """What is not as it mostly is."""
-    rows = zip(_SELDOM, values, _USUAL, strict=True)
+    rows = zip(_SELDOM, values, _usual(), strict=True)
     return {
         name: _DOCUMENTS[name](value) if name in _DOCUMENTS else value
         for name, value, usual in rows
@@ -247,8 +248,12 @@ _SELDOM = (
     "items",
     "merged",
 )
-_USUAL = tuple(getattr(fields(Execution), name).default for name in _SELDOM)
 _seldom = attrgetter(*_SELDOM)
+
+
+@cache
+def _usual() -> tuple[Any, ...]:
+    return tuple(getattr(fields(Execution), name).default for name in _SELDOM)
 
 
 def _waiting_document(waiting: Waiting) -> Document:
