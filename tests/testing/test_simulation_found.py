@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flux import Retry, Workflow, WorkflowContext, not_done
+from flux import OutcomeUnknownError, Retry, Workflow, WorkflowContext, not_done
 from flux.testing import ManualClock
 from flux_storages import MemoryStorage
 from opening import OpenEngine, open_engine
@@ -100,3 +100,34 @@ async def test_an_attempt_that_died_by_another_clock_has_begun(
         "failed",
         "interrupted",
     ]
+
+
+async def test_what_began_last_is_undone_first(
+    storage: MemoryStorage, clock: ManualClock, open_engine: OpenEngine
+) -> None:
+    """Of steps beside each other too, whichever of them had an entry when they died (22677)."""
+    saves, did = Saves(storage), list[str]()
+
+    async def lose(ctx: WorkflowContext) -> None:
+        did.append(f"{ctx.step} {ctx.attempt}")
+        if ctx.step == "second" and ctx.attempt == 1:
+            raise OutcomeUnknownError("no answer")
+        if ctx.step == "second":
+            saves.die()
+        await asyncio.sleep(60)
+
+    async def undo(ctx: WorkflowContext) -> None:
+        did.append(f"undo {ctx.step}")
+
+    order = Workflow("order")
+    order.step("first", lose, after=(), at_most_once=True, compensate=undo)
+    order.step("second", lose, after=(), retries=Retry(1, initial=0), compensate=undo)
+    engine = await open_engine(saves, workflows=[order], clock=clock, lease=LEASE)
+    with suppress(DiedError):
+        await engine.start(order, id="order-1")
+    await until(lambda: saves.is_dead)
+    assert did == ["first 1", "second 1", "second 2"]
+    clock.advance(LEASE + 1)
+    engine = await open_engine(workflows=[order], clock=clock, lease=LEASE)
+    await engine.result("order-1", timeout=30)
+    assert did[3:] == ["undo second", "undo first"]
