@@ -11,7 +11,7 @@ from enum import StrEnum
 from attrs import Factory
 
 from flux.errors import StoredError
-from flux.frozen import frozen
+from flux.frozen import frozen, unguarded
 
 
 class AttemptEnd(StrEnum):
@@ -37,7 +37,7 @@ CONTINUED = "flux:continue"
 """Handled a failure: the step was declared to let the others go on."""
 
 
-@frozen
+@unguarded
 class DataChanges:
     """Top-level keys of `data`: those set, each with its JSON text, and those deleted."""
 
@@ -68,19 +68,19 @@ class Waiting:
     default: bytes | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class Event:
     """Something that happened, `at` a time by the engine's clock."""
 
     at: datetime
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceStarted(Event):
     """The first save is about to be made."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceQueued(Event):
     """A limit of its workflow lets it begin later; `reason` says which one.
 
@@ -93,7 +93,7 @@ class InstanceQueued(Event):
     calls: tuple[int, ...] = ()
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceAdmitted(Event):
     """The limits of its workflow let it begin."""
 
@@ -101,55 +101,55 @@ class InstanceAdmitted(Event):
     calls: tuple[int, ...] = ()
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class AdmissionFailed(Event):
     """The key of a limit of its workflow could not be made."""
 
     error: StoredError
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceRecovered(Event):
     """The instance was taken over from a driver that is gone."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceParked(Event):
     """It was recovered too often without progress; a person has to look at it."""
 
     reason: str
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceUnparked(Event):
     """A person let a parked instance go on."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceSuspended(Event):
     """All that is left to do waits for a signal or a time."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceResumed(Event):
     """What it waited for has come, or a person let a paused instance go on."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class RequestEvent(Event):
     """The signal of this number was a request to the engine and was heeded, or came too late."""
 
     number: int
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstancePaused(RequestEvent):
     """Somebody asked for it to stop before its next step."""
 
     reason: str | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class CancelRequested(RequestEvent):
     """Somebody asked for it to be cancelled; with `rollback` what was done is undone first."""
 
@@ -157,26 +157,26 @@ class CancelRequested(RequestEvent):
     error: StoredError
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class RequestDropped(RequestEvent):
     """The request no longer changes anything."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceCancelled(Event):
     """It has ended because somebody asked for it."""
 
     error: StoredError | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class DeadlineExceeded(Event):
     """The deadline of its workflow passed before it had ended."""
 
     error: StoredError
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class DefinitionAdopted(Event):
     """It goes on with a workflow of another shape, which fits what was done."""
 
@@ -184,52 +184,52 @@ class DefinitionAdopted(Event):
     shape: bytes
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceCompleted(Event):
     """Nothing is left to run."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceFailed(Event):
     """A step failed for good, and there is nothing to undo."""
 
     error: StoredError | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class RollbackStarted(Event):
     """A step failed for good, and something is to be undone."""
 
     error: StoredError | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceRolledBack(Event):
     """All that had to be undone is undone."""
 
     error: StoredError | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class RollbackRequested(Event):
     """It had completed as a part of another instance, which is rolled back."""
 
     error: StoredError
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class RollbackFailed(Event):
     """A compensator failed for good; a person has to decide."""
 
     error: StoredError | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class RollbackRetried(Event):
     """A person asked for the failed compensations to be tried afresh."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class InstanceRestarted(Event):
     """A person let the instance run again; the executions of these numbers were replaced."""
 
@@ -237,7 +237,7 @@ class InstanceRestarted(Event):
     replaced: tuple[int, ...]
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepsRetried(Event):
     """A person let failed steps run again; those in `verify` are asked whether they acted.
 
@@ -249,36 +249,36 @@ class StepsRetried(Event):
     aside: tuple[str, ...] = ()
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepEvent(Event):
     """Something that happened to a step."""
 
     step: str
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepStarted(StepEvent):
     """Its intent is saved, its handler is about to be called."""
 
     attempt: int
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepReached(StepEvent):
     """Its predicate said yes, but the engine stops before it runs."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepSkipped(StepEvent):
     """Its predicate said no."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepLeftOut(StepEvent):
     """A branch chose another case, so that it never runs."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class MapExpanded(StepEvent):
     """What a map runs over is known: the JSON text of a list, and how many of it at a time."""
 
@@ -286,21 +286,21 @@ class MapExpanded(StepEvent):
     batch_size: int | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepsClosed(Event):
     """Another step failed for good: those that wait, for a signal or a retry, go no further."""
 
     error: StoredError
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class DataConflictFound(Event):
     """Steps beside each other wrote different values to one key of the data."""
 
     error: StoredError
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepReplayed(StepEvent):
     """Reached again after a restart: the committed execution of this number stands."""
 
@@ -308,7 +308,7 @@ class StepReplayed(StepEvent):
     merged: DataChanges | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepReopened(StepEvent):
     """Reached again after a restart: the unfinished execution of this number goes on.
 
@@ -319,7 +319,7 @@ class StepReopened(StepEvent):
     verify: bool = False
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepCompleted(StepEvent):
     """Its handler, its verifier or its cache gave a result.
 
@@ -334,7 +334,7 @@ class StepCompleted(StepEvent):
     cached: bool = False
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepSuspended(StepEvent):
     """Its handler returned a wait."""
 
@@ -345,21 +345,21 @@ class StepSuspended(StepEvent):
     merged: DataChanges | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class SignalTaken(StepEvent):
     """The step takes the signal that it waited for; it completes next."""
 
     received: Received
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class WaitTimedOut(StepEvent):
     """The signal did not come in time; the step fails or completes next."""
 
     signal: str
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class AttemptFailed(StepEvent):
     """An attempt ended without a result; the step is tried again at `retry_at`.
 
@@ -376,7 +376,7 @@ class AttemptFailed(StepEvent):
     is_last: bool = False
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepFailed(StepEvent):
     """The step failed for good. `attempt` is None if no attempt was made or added by this.
 
@@ -392,7 +392,7 @@ class StepFailed(StepEvent):
     is_undone: bool = False
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class VerifyFailed(StepEvent):
     """The verifier raised; it is asked again at `retry_at`."""
 
@@ -400,28 +400,28 @@ class VerifyFailed(StepEvent):
     retry_at: datetime
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepCleared(StepEvent):
     """The verifier said that the step has not acted; it runs again at `retry_at`."""
 
     retry_at: datetime | None = None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class CompensationEvent(StepEvent):
     """Something that happened to the compensation of the execution of this number."""
 
     number: int
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class CompensationStarted(CompensationEvent):
     """Its intent is saved, the compensator is about to be called."""
 
     attempt: int
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class StepCompensated(CompensationEvent):
     """The compensator returned."""
 
@@ -430,7 +430,7 @@ class StepCompensated(CompensationEvent):
     changes: DataChanges
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class CompensationAttemptFailed(CompensationEvent):
     """The compensator did not return; it is tried again at `retry_at`."""
 
@@ -441,7 +441,7 @@ class CompensationAttemptFailed(CompensationEvent):
     retry_at: datetime | None
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class CompensationFailed(CompensationEvent):
     """The compensator failed for good."""
 
@@ -451,7 +451,7 @@ class CompensationFailed(CompensationEvent):
     ended: AttemptEnd
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class CompensationSkipped(CompensationEvent):
     """A person said that the step need not be undone, or was undone by hand."""
 

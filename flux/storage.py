@@ -25,10 +25,10 @@ from attrs import Factory
 
 from flux.clock import Clock
 from flux.errors import StorageURLError, listing
-from flux.frozen import frozen
+from flux.frozen import frozen, unguarded
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class Record:
     """The head of an instance."""
 
@@ -61,7 +61,7 @@ class Record:
     """The number of the last signal in the inbox, 0 for none; kept by the storage."""
 
 
-@frozen
+@unguarded
 class Entry:
     """One history entry: `number` is its key within the instance, `body` is JSON text."""
 
@@ -69,7 +69,7 @@ class Entry:
     body: bytes
 
 
-@frozen
+@unguarded
 class Checkpoint:
     """One atomic save of an instance."""
 

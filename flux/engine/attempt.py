@@ -26,7 +26,7 @@ from flux.errors import (
     WaitNotReturnedError,
 )
 from flux.events import AttemptEnd, DataChanges, Waiting
-from flux.frozen import frozen
+from flux.frozen import unguarded
 from flux.state.strict_json import json_text
 
 Function = Callable[[Any], Any]
@@ -36,7 +36,7 @@ class NotBegunError(Exception):
     """The handler was not called: what was looked at before its call does not hold any more."""
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class Attempted:
     """How a call went: with `value` and `changes`, or with `ended` and `error`.
 

@@ -15,7 +15,7 @@ from flux.engine.compensation import compensator_of, owed
 from flux.engine.frontier import Frontier
 from flux.engine.items import ItemList, Items, first_failed, open_items
 from flux.events import Received
-from flux.frozen import frozen
+from flux.frozen import frozen, unguarded
 from flux.state.execution import Execution
 from flux.state.instance import Instance
 from flux.state.status import (
@@ -36,7 +36,7 @@ class Ask:
     step: StepDefinition
 
 
-@frozen
+@unguarded
 class Run:
     """Run the handler; `execution` is what its earlier attempts left, if there were any."""
 
@@ -181,7 +181,7 @@ class MissDeadline:
     """The instance should have ended by now."""
 
 
-@frozen
+@unguarded
 class Undo:
     """Run the compensator of this execution."""
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from flux.errors import StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
-from flux.frozen import frozen
+from flux.frozen import frozen, unguarded
 from flux.state.status import CompensationStatus, Outcome, StepStatus
 
 KEPT_ATTEMPTS = 10
@@ -44,7 +44,7 @@ class Compensation:
         return self.status in (CompensationStatus.COMPLETED, CompensationStatus.SKIPPED)
 
 
-@frozen
+@unguarded
 class Execution:
     """One step execution.
 

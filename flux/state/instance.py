@@ -8,7 +8,7 @@ from attrs import Factory
 
 from flux.errors import StoredError
 from flux.events import DataChanges, Received
-from flux.frozen import evolve, frozen
+from flux.frozen import evolve, frozen, unguarded
 from flux.state.execution import Execution
 from flux.state.status import Cancelling, CompensationStatus, Direction, WorkflowStatus
 
@@ -54,7 +54,7 @@ class Turn:
     admitted: bool = False
 
 
-@frozen
+@unguarded
 class Head:
     """What moves: one new head with every event that counts.
 
@@ -85,7 +85,7 @@ class Head:
     begun: Mapping[str, int] = Factory(dict)
 
 
-@frozen
+@unguarded
 class Change:
     """What an event makes of an instance: its new head, and executions new or changed.
 

@@ -9,8 +9,9 @@ from threading import Barrier
 
 import attrs
 import pytest
+from attrs.exceptions import FrozenInstanceError
 
-from flux.frozen import evolve, frozen
+from flux.frozen import evolve, frozen, unguarded
 
 
 def point() -> type:
@@ -87,6 +88,24 @@ def test_threads_may_make_the_first_value_together() -> None:
         with ThreadPoolExecutor(4) as threads:
             values = list(threads.map(value, range(4)))
         assert values == [made(number) for number in range(4)]
+
+
+def test_values_cannot_be_changed() -> None:
+    """Not the first one either."""
+    with pytest.raises(FrozenInstanceError):
+        point()(1).x = 2
+
+
+def test_what_is_made_at_every_step_is_a_value_too() -> None:
+    """Though the type checker alone guards it: equal by its fields, hashable, copied whole."""
+
+    @unguarded(kw_only=True)
+    class Tick:
+        number: int
+
+    assert Tick(number=1) == Tick(number=1) != Tick(number=2)
+    assert hash(Tick(number=1)) == hash(Tick(number=1))
+    assert evolve(Tick(number=1), number=3) == Tick(number=3)
 
 
 def test_a_changed_copy() -> None:
