@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from flux.definition.workflow import WorkflowDefinition
@@ -10,7 +11,7 @@ from flux.engine.services import PASSING, Services
 from flux.engine.waiting import received
 from flux.errors import StaleInstanceError, StorageError, UnseenSignalsError
 from flux.events import Event, InstanceFacts, StepFacts
-from flux.frozen import frozen
+from flux.frozen import unguarded
 from flux.state.changes import change
 from flux.state.codec import encode_execution, encode_head, encode_origin
 from flux.state.execution import Execution
@@ -20,7 +21,7 @@ from flux.storage import Checkpoint, Entry, Record
 T = TypeVar("T")
 
 
-@frozen
+@unguarded
 class Terms:
     """How a save leaves the instance: what runs next, who keeps it, when it is due."""
 
@@ -174,14 +175,10 @@ class Journal:
         return False
 
     @property
-    def is_heard(self) -> bool:
-        """Whether anybody listens to what is told."""
-        return self._facts is not None
-
-    def before_call(self, event: Event) -> None:
-        """Tell the observers that a handler is about to be called."""
-        if self._facts is not None:
-            self._services.observers.tell(self._facts, event)
+    def before_call(self) -> Callable[[Event], None] | None:
+        """What tells the observers that a handler is about to be called; None if nobody listens."""
+        facts = self._facts
+        return None if facts is None else partial(self._services.observers.tell, facts)
 
     def drop_lease(self) -> None:
         """Renew the lease no more."""

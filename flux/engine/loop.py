@@ -109,7 +109,7 @@ class Driver:
             instance,
             watcher=self.watcher,
             may_begin=self._lookout.may_still_begin,
-            tell=self._journal.before_call if self._journal.is_heard else None,
+            tell=self._journal.before_call,
             children=children,
         )
         self._children = children

@@ -202,7 +202,7 @@ class Running:
         self._registry.of_instance(loaded.record.workflow, loaded.record.version)
         if loaded.status in steering.RESUMED:
             return await self.steer("resume", id, steering.resumed, or_wait=True)
-        await self._check_fits(loaded)
+        await self._check_fits(loaded.record)
         will_pause = await self._will_pause(loaded)
         result = await self.until_rest(id, verb="resume", is_due=will_pause)
         if will_pause and result.status is WorkflowStatus.PAUSED:
@@ -405,11 +405,11 @@ class Running:
         head = (await load(self._services.storage, id, history=False)).instance.head
         return head.status is WorkflowStatus.PARKED and head.direction is Direction.BACK
 
-    async def _check_fits(self, loaded: Loaded) -> None:
+    async def _check_fits(self, record: Record) -> None:
         """`DefinitionChangedError` if this engine cannot drive the instance."""
-        record, shape = loaded.record, loaded.instance.shape
-        known = self._registry.versions(record.workflow, loaded.instance.version)
-        if all(definition.shape_text != shape for definition in known):
+        instance = stored_instance(record, ())
+        known = self._registry.versions(record.workflow, instance.version)
+        if all(definition.shape_text != instance.shape for definition in known):
             whole = await load(self._services.storage, record.id)
             fitting(self._registry, whole.instance, whole.record.intent)
 
@@ -452,12 +452,12 @@ class Running:
         # Not left to the claim alone: the finder may have found out that the instance does not fit,
         # and be about to leave it for later.
         if is_due and record.lease_until is not None:
-            await self._check_fits(Loaded(stored_instance(record, ()), record))
+            await self._check_fits(record)
         driver: Driver | None = None
         if self._drivers.room > 0:
             driver = (await self._drivers.take_over(id, self._drivers.left_behind)).driver
         if is_due and driver is None:
-            await self._check_fits(Loaded(stored_instance(record, ()), record))
+            await self._check_fits(record)
         return driver
 
     def _is_due(self, record: Record) -> bool:
