@@ -1,5 +1,6 @@
 """What a handler returns to let its instance wait: for a signal, or for a time."""
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn, get_args
@@ -108,17 +109,19 @@ def bounded(duration: Duration) -> float:
     return limit
 
 
-def begin_waits() -> None:
-    """Take note, from here on in this context, of the waits that are made."""
-    _made.set([])
+def begin_waits() -> list[Wait]:
+    """Take note, from here on in this context, of the waits that are made: in this list."""
+    made: list[Wait] = []
+    _made.set(made)
+    return made
 
 
-def returned_wait(value: object, what: str) -> Wait | None:
+def returned_wait(value: object, made: Sequence[Wait], what: str) -> Wait | None:
     """The wait that a function returned, None for another value.
 
-    `WaitNotReturnedError` if it made a wait, since `begin_waits`, that it did not return.
+    `WaitNotReturnedError` if it `made` a wait that it did not return.
     """
-    for made in _made.get() or ():
-        if made is not value:
-            raise WaitNotReturnedError(what, made.signal)
+    for one in made:
+        if one is not value:
+            raise WaitNotReturnedError(what, one.signal)
     return value if isinstance(value, Wait) else None

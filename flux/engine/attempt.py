@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -36,7 +36,7 @@ class NotBegunError(Exception):
     """The handler was not called: what was looked at before its call does not hold any more."""
 
 
-@unguarded(kw_only=True)
+@unguarded
 class Attempted:
     """How a call went: with `value` and `changes`, or with `ended` and `error`.
 
@@ -89,7 +89,7 @@ class Attempts:
         one that this runs in, where the caller knows it.
         """
         started_at = self._clock.now()
-        begin_waits()
+        made = begin_waits()
         awaited = step.is_async if function is step.handler else is_async(function)
         if awaited:
             self._heartbeat.begins(ctx)
@@ -116,7 +116,7 @@ class Attempts:
             ctx.interruptible(None)
             if awaited:
                 self._heartbeat.ends(ctx)
-        return self._accepted(value, ctx, started_at, is_handler=function is step.handler)
+        return self._accepted(value, made, ctx, started_at, is_handler=function is step.handler)
 
     async def ask(self, function: Function, ctx: WorkflowContext, what: str, timeout: float) -> Any:
         """What a function without effects answers; raises what it raises, or `StepTimeoutError`."""
@@ -126,22 +126,35 @@ class Attempts:
             raise HandlerCancelledError(ctx.step) from None
 
     def _accepted(
-        self, value: Any, ctx: WorkflowContext, started_at: datetime, *, is_handler: bool
+        self,
+        value: Any,
+        made: Sequence[Wait],
+        ctx: WorkflowContext,
+        started_at: datetime,
+        *,
+        is_handler: bool,
     ) -> Attempted:
         waits: Waiting | None = None
         try:
-            wait = returned_wait(value, f"step {ctx.step!r}")
-            if wait is not None and not is_handler:
-                raise CannotWaitError(ctx.step)
+            if made or isinstance(value, Wait):
+                waits = self._wait(value, made, ctx, is_handler=is_handler)
             changes = ctx.changes()
-            if wait is not None:
-                waits = waiting.waiting(wait, self._clock.now())
-            output = output_text(value) if is_handler and wait is None else b"null"
+            output = output_text(value) if is_handler and waits is None else b"null"
         except (NotJSONError, WaitNotReturnedError, CannotWaitError) as error:
             return Attempted(started_at=started_at, ended=AttemptEnd.REFUSED, error=error)
-        return Attempted(
-            started_at=started_at, value=value, output=output, waiting=waits, changes=changes
-        )
+        # In the order of the fields, as this is on the way of every step.
+        return Attempted(started_at, value, output, waits, changes)
+
+    def _wait(
+        self, value: object, made: Sequence[Wait], ctx: WorkflowContext, *, is_handler: bool
+    ) -> Waiting | None:
+        """What the function waits for that it returned, if it did."""
+        wait = returned_wait(value, made, f"step {ctx.step!r}")
+        if wait is None:
+            return None
+        if not is_handler:
+            raise CannotWaitError(ctx.step)
+        return waiting.waiting(wait, self._clock.now())
 
     async def _ask(
         self, function: Function, ctx: WorkflowContext, what: str, timeout: float

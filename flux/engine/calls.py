@@ -8,7 +8,6 @@ import orjson
 
 from flux import events
 from flux.definition.nodes import Cache
-from flux.definition.policy import Retry
 from flux.definition.step import StepDefinition, step_of
 from flux.engine import caching, outcome, plan
 from flux.engine.attempt import Attempted, NotBegunError, goes_through
@@ -56,10 +55,11 @@ class Calls:
         """The task in which all handlers are called; None if each has one of its own."""
         self._services = services
         self._now = services.clock.now
+        self._default_retries = services.config.default_retries
         self._plan = decided
         self._sees_all = decided.definition.is_sequence
         self._instance = instance
-        self._watcher = watcher
+        self._running = watcher.running
         self._may_begin = may_begin
         self._tell = tell
         self._children = children
@@ -87,14 +87,14 @@ class Calls:
             assert action.execution is not None
             ctx = self.context(step, action.execution, attempt=action.execution.attempts)
             function = step.verify
-        self._watcher.begins(ctx)
+        self._running[ctx] = None
         try:
             if step.cache is None:
                 attempted = await self._call(step, function, ctx, step.timeout)
             else:
                 attempted = await self._call_unless_kept(step, step.cache, ctx)
         finally:
-            self._watcher.ends(ctx)
+            del self._running[ctx]
         return Called(action, ctx, attempted)
 
     def _refused(self, action: plan.Run, conflict: DataConflictError) -> Called:
@@ -129,22 +129,23 @@ class Calls:
         if step.kind == "item" and not isinstance(action, plan.Undo):
             attempted = self._checked(step, attempted)
         if type(action) is plan.Run:
-            completed = outcome.after_attempt(
+            ended = outcome.after_attempt(
                 step,
                 execution,
                 attempted,
-                policy=self._policy(step.retries),
+                attempt=called.ctx.attempt,
+                policy=step.retries or self._default_retries,
                 at=at,
                 called_off=called.ctx.was_interrupted,
             )
-            return (completed,)
+            return (ended,)
         assert execution is not None
         if isinstance(action, plan.Undo):
-            policy = self._policy(step.compensate_retries)
+            policy = step.compensate_retries or self._default_retries
             return (outcome.after_compensation(step, execution, attempted, policy=policy, at=at),)
         if called.ctx.was_interrupted and attempted.ended is AttemptEnd.CANCELLED:
             return ()
-        policy = self._policy(step.retries)
+        policy = step.retries or self._default_retries
         return outcome.after_verification(step, execution, attempted, policy=policy, at=at)
 
     def context(
@@ -261,6 +262,3 @@ class Calls:
         error = BatchResultError(step.name, size, found)
         refused = AttemptEnd.REFUSED
         return Attempted(started_at=attempted.started_at, ended=refused, error=error)
-
-    def _policy(self, own: Retry | None) -> Retry:
-        return own or self._services.config.default_retries

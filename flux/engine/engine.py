@@ -398,7 +398,7 @@ class FluxEngine:
         engine_id = str(uuid_utils.uuid7())
         threads = Threads(self._config.max_threads, self._logger)
         # A loop that is blocked for a third of the lease misses a renewal.
-        heartbeat = Heartbeat(self._config.lease / 3, self._logger)
+        heartbeat = Heartbeat(self._config.lease / 3, self._clock, self._logger)
         return Services(
             storage=self._storage,
             clock=self._clock,

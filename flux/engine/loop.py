@@ -195,7 +195,8 @@ class Driver:
         if self._turns is not None and not await self._has_turn(self._turns):
             return
         while True:
-            action = await self._next()
+            straight = None if self._journal.is_stale else self._plan.straight_on(self.instance)
+            action = await self._next() if straight is None else straight
             terms = self._terms(action)
             if isinstance(action, _WAITS) and self._is_saved(terms):
                 await self._act(action)
@@ -402,10 +403,10 @@ class Driver:
         elif isinstance(action, _CALLS):
             called = await self._calls.make(action)
             attempted = called.attempted
-            if not called.has_begun:
-                self._asking.keep(action)
-                return
             if attempted.ended is not None:
+                if not called.has_begun:
+                    self._asking.keep(action)
+                    return
                 self._refuse_if_stopped(called)
             elif called.ctx.was_interrupted:
                 self._refuse_if_cancelled(attempted.error)

@@ -244,6 +244,7 @@ class Plan:
         """Whether what was decided last is all that can happen until it has happened."""
         self._longest_pause = longest_pause
         self._max_parallel = max_parallel
+        self._is_sequence = definition.is_sequence
         self._place = 0
         self._frontier = Frontier(definition)
         self._maps: dict[str, Items] = {}
@@ -266,7 +267,7 @@ class Plan:
             return Finish(status, deadline_of(instance))
         if instance.head.direction is Direction.BACK:
             return Together(()) if busy else self._back(instance, now)
-        if self.definition.is_sequence:
+        if self._is_sequence:
             return self._next_of_sequence(instance, now)
         steps = self._frontier.advance(instance)
         left_out = self._frontier.to_record(instance)
@@ -281,18 +282,38 @@ class Plan:
             return Together(()) if step.name in busy else self._forward(instance, step, now)
         return self._several(instance, steps, now, busy)
 
+    def straight_on(self, instance: Instance) -> Run | None:
+        """The next step of a sequence, if nothing else can come first and nothing is to be asked.
+
+        So go most steps. Where it says None, `decide` says what happens; else it would say this.
+        """
+        head = instance.head
+        if head.status is not WorkflowStatus.RUNNING or head.direction is not Direction.FORWARD:
+            return None
+        if not self._is_sequence or instance.inbox or instance.past or instance.origin.deadline:
+            return None
+        step = self._reached_in_sequence(instance)
+        if step is None or not step.is_plain or step.name in instance.current:
+            return None
+        return Run(step)
+
     def _next_of_sequence(self, instance: Instance, now: datetime) -> Action:
         """What the frontier would say, at less cost: a step follows on the one before it."""
-        order = self.definition.order
+        step = self._reached_in_sequence(instance)
+        if step is None:
+            return Finish(WorkflowStatus.COMPLETED)
+        return self._forward(instance, step, now)
+
+    def _reached_in_sequence(self, instance: Instance) -> StepDefinition | None:
+        """The first step that is not settled; None if all are."""
+        order, current = self.definition.order, instance.current
         while self._place < len(order):
             step = order[self._place]
-            execution = instance.current.get(step.name)
-            if execution is None and step.is_plain and not instance.past:
-                return Run(step)
+            execution = current.get(step.name)
             if execution is None or not execution.is_settled:
-                return self._forward(instance, step, now)
+                return step
             self._place += 1
-        return Finish(WorkflowStatus.COMPLETED)
+        return None
 
     def items(self, step: str, instance: Instance) -> Items:
         """The items of the map of this name, which were expanded."""

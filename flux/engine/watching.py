@@ -21,9 +21,10 @@ class Watcher:
         """Whether the deadline has passed, whatever a clock that is set back says since."""
         self.on_stuck: Callable[[], None] = lambda: None
         """Called when a handler that was cancelled has not ended in its grace."""
+        self.running: dict[WorkflowContext, None] = {}
+        """The contexts of the handlers that run."""
         self._services = services
         self._journal = journal
-        self._running: dict[WorkflowContext, None] = {}
         self._unheard = False
         self._listening = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -39,17 +40,9 @@ class Watcher:
         for task in self._tasks:
             task.cancel()
 
-    def begins(self, ctx: WorkflowContext) -> None:
-        """The handler with this context is about to be called."""
-        self._running[ctx] = None
-
-    def ends(self, ctx: WorkflowContext) -> None:
-        """It has ended."""
-        del self._running[ctx]
-
     def stop(self, is_meant: Callable[[str], bool]) -> None:
         """Cancel the handlers of these steps, by name, since another has failed."""
-        for ctx in tuple(self._running):
+        for ctx in tuple(self.running):
             if is_meant(ctx.step):
                 self._spawn(self._stop(ctx))
 
@@ -58,7 +51,7 @@ class Watcher:
         self._journal.hinted = True
         self._journal.unread |= is_sure
         self.told.set()
-        if not self._running:
+        if not self.running:
             return  # the driver reads the inbox before it calls the next handler
         self.hear()
 
@@ -71,10 +64,10 @@ class Watcher:
 
     async def _listen(self) -> None:
         try:
-            while self._unheard and self._running:
+            while self._unheard and self.running:
                 self._unheard = False
                 if await self._cancel_is_asked():
-                    await self._stop(*self._running)
+                    await self._stop(*self.running)
         except Exception:
             id = self._journal.instance.id
             self._services.logger.exception("inbox.unreadable", extra={"instance": id})
@@ -94,8 +87,8 @@ class Watcher:
             await self._services.clock.sleep(left)
         self.is_late = True
         self.told.set()
-        if self._running and instance.head.direction is Direction.FORWARD:
-            await self._stop(*self._running)
+        if self.running and instance.head.direction is Direction.FORWARD:
+            await self._stop(*self.running)
 
     def _seconds_left(self) -> float:
         deadline = self._journal.instance.deadline
@@ -104,12 +97,12 @@ class Watcher:
 
     async def _stop(self, *meant: WorkflowContext) -> None:
         for ctx in meant:
-            if ctx in self._running and not ctx.was_interrupted:
+            if ctx in self.running and not ctx.was_interrupted:
                 ctx.interrupt()
-        if not any(ctx in self._running for ctx in meant):
+        if not any(ctx in self.running for ctx in meant):
             return
         await asyncio.sleep(self._services.config.grace)
-        if any(ctx in self._running for ctx in meant):
+        if any(ctx in self.running for ctx in meant):
             self.on_stuck()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

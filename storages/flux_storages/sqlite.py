@@ -13,7 +13,7 @@ import aiosqlite
 from attrs import frozen
 
 from flux.clock import Clock
-from flux.errors import FluxError, StorageClosedError, StorageURLError
+from flux.errors import StorageClosedError, StorageURLError
 from flux.storage import (
     Checkpoint,
     Entry,
@@ -29,14 +29,13 @@ from flux_storages import sqlite_acts as acts
 from flux_storages import sqlite_values as values
 from flux_storages import ttl as time_to_live
 from flux_storages.sqlite_file import (
-    UNDERNEATH,
     Synchronous,
     errors_in_words,
     in_words,
     open_for_reading,
     open_for_writing,
 )
-from flux_storages.sqlite_groups import Groups, Reading, Writing, commit_together, read_together
+from flux_storages.sqlite_groups import Groups, commit_together, read_together
 from flux_storages.sqlite_times import Moment
 from flux_storages.undivided import undivided
 
@@ -203,12 +202,13 @@ class SQLiteStorage:
             except BaseException:
                 await writer.close()
                 raise
+        told = partial(in_words, path=path, busy_timeout=timeout)
         return _Opened(
             clock=clock,
             reader=reader,
             writer=writer,
-            reads=Groups(reader.post, read_together),
-            writes=Groups(writer.post, partial(commit_together, clock)),
+            reads=Groups(reader.post, read_together, told),
+            writes=Groups(writer.post, partial(commit_together, clock), told),
         )
 
     def _files(self) -> "_Opened":
@@ -216,35 +216,21 @@ class SQLiteStorage:
             raise StorageClosedError(repr(self))
         return self._opened
 
-    async def _read(
+    def _read(
         self,
         act: Callable[Concatenate[sqlite3.Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> T:
-        reads = self._files().reads
-        try:
-            return cast(T, await reads.call(lambda connection: act(connection, *args, **kwargs)))
-        except FluxError:
-            raise
-        except UNDERNEATH as error:
-            raise in_words(error, self._path, self._busy_timeout) from error
+    ) -> asyncio.Future[T]:
+        return self._files().reads.call((act, args, kwargs))
 
-    async def _write(
+    def _write(
         self,
         act: Callable[Concatenate[sqlite3.Connection, Moment, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> T:
-        writes = self._files().writes
-        try:
-            return cast(
-                T, await writes.call(lambda connection, now: act(connection, now, *args, **kwargs))
-            )
-        except FluxError:
-            raise
-        except UNDERNEATH as error:
-            raise in_words(error, self._path, self._busy_timeout) from error
+    ) -> asyncio.Future[T]:
+        return self._files().writes.call((act, args, kwargs))
 
 
 @frozen(kw_only=True)
@@ -254,8 +240,8 @@ class _Opened:
     clock: Clock
     reader: "_Connection"
     writer: "_Connection"
-    reads: Groups[Reading]
-    writes: Groups[Writing]
+    reads: Groups
+    writes: Groups
 
     async def close(self) -> None:
         await self.reads.settle()

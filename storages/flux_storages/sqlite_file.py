@@ -69,23 +69,30 @@ def open_for_reading(path: str, busy_timeout: float) -> sqlite3.Connection:
     return connection
 
 
-UNDERNEATH = (sqlite3.Error, UnicodeError, OverflowError, OSError)
-"""The errors from underneath; an error of Flux's may be one of them by its class."""
-
-
 @contextmanager
 def errors_in_words(path: str, busy_timeout: float) -> Iterator[None]:
     """Raise the errors from underneath as errors of Flux's."""
     try:
         yield
-    except FluxError:
-        raise
-    except UNDERNEATH as error:
-        raise in_words(error, path, busy_timeout) from error
+    except Exception as error:
+        told = in_words(error, path, busy_timeout)
+        raise told from told.__cause__
 
 
-def in_words(error: Exception, path: str, busy_timeout: float) -> StorageError:
-    """The error of Flux's that says what one from underneath means."""
+def in_words(error: BaseException, path: str, busy_timeout: float) -> BaseException:
+    """The error of Flux's that says what one from underneath means; any other as it is."""
+    # An error of Flux's may be one of those from underneath by its class.
+    if isinstance(error, FluxError) or not isinstance(error, _UNDERNEATH):
+        return error
+    told = _in_words(error, path, busy_timeout)
+    told.__cause__ = error
+    return told
+
+
+_UNDERNEATH = (sqlite3.Error, UnicodeError, OverflowError, OSError)
+
+
+def _in_words(error: Exception, path: str, busy_timeout: float) -> StorageError:
     if isinstance(error, sqlite3.Error):
         return _sqlite_in_words(error, path, busy_timeout)
     if isinstance(error, OSError):
