@@ -57,7 +57,8 @@ class Drivers:
         self._drivers: dict[str, Driver] = {}
         self._tasks: dict[Driver, asyncio.Task[None]] = {}
         self._claims: set[asyncio.Task[Claim]] = set()
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None
+        """Set when the next driver ends; made for those who wait for that."""
         self._watched: dict[str, Watch] = {}
         self._unfit: Counter[str] = Counter()
         self._told_unfit: set[str] = set()
@@ -79,20 +80,17 @@ class Drivers:
 
     def start(self, driver: Driver) -> None:
         """Let a driver go, in a task of its own."""
-        self.lose(driver.instance.id)
-        driver.watcher.on_stuck = partial(self._replace, driver)
+        id = driver.instance.id
+        self.lose(id)
+        driver.watcher.on_stuck = self._replace
         driver.call = self.call
-        self._unfit.pop(driver.instance.id, None)
-        self._told_unfit.discard(driver.instance.id)
-        self._drivers[driver.instance.id] = driver
-        self.tell(driver.instance.id)
-        task = asyncio.create_task(driver.drive(), name=f"flux {driver.instance.id}")
+        self._unfit.pop(id, None)
+        self._told_unfit.discard(id)
+        self._drivers[id] = driver
+        self.tell(id)
+        task = asyncio.create_task(driver.drive(), name=f"flux {id}")
         self._tasks[driver] = task
-        task.add_done_callback(lambda _: self._ended(driver))
-
-    async def ended(self, driver: Driver) -> None:
-        """Wait until the driver has ended or was left behind; it goes on if the waiter goes."""
-        await driver.left.wait()
+        task.add_done_callback(partial(self._ended, driver))
 
     async def take_over(self, id: str, happened: Happened, *, back: bool = False) -> Claim:
         """Claim an instance that is at rest, abandoned or free, and drive it on.
@@ -168,6 +166,8 @@ class Drivers:
 
     async def wait_for_change(self, seconds: float) -> None:
         """Return when a driver of this engine ends, or after so many seconds."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
         await self._wait(self._changed, seconds)
 
     @contextmanager
@@ -375,9 +375,9 @@ class Drivers:
         )
         return [adopted, *happened]
 
-    def _replace(self, driver: Driver) -> None:
+    def _replace(self, id: str) -> None:
         """Leave a driver whose handler ignores its cancellation; another takes its place."""
-        id = driver.instance.id
+        driver = self._drivers[id]
         self._services.logger.warning("handler.abandoned", extra={"instance": id})
         self._cancel(driver)
         self._leave(driver)
@@ -410,25 +410,22 @@ class Drivers:
         unused = id not in self._drivers and self._services.leases.is_unused(id, owner)
         return owner if unused else None
 
-    def _ended(self, driver: Driver) -> None:
+    def _ended(self, driver: Driver, task: asyncio.Task[None]) -> None:
         self._leave(driver)
         if driver.due_in is not None:
             self.on_rest(driver.due_in)
-        task = self._tasks.pop(driver)
+        del self._tasks[driver]
         driver.first_save.cancel()
         if not task.cancelled():
             task.exception()
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     def _leave(self, driver: Driver) -> None:
         """Count the driver no more; its task may go on if a handler ignores its cancellation."""
-        driver.watcher.on_stuck = _nothing
+        driver.watcher.on_stuck = None
         driver.left.set()
         if self._drivers.get(driver.instance.id) is driver:
             del self._drivers[driver.instance.id]
             self.tell(driver.instance.id)
-
-
-def _nothing() -> None:
-    """What is done about a handler of a driver that does not count any more."""

@@ -120,7 +120,7 @@ class Journal:
         if terms.lease is None:
             self.drop_lease()
         asked_at = self._monotonic()
-        entries = tuple([Entry(number, encode_execution(e)) for number, e in self._changed.items()])
+        entries = self._entries()
         if self._revision > 0:
             checkpoint = self._checkpoint(terms, entries)
             try:
@@ -208,6 +208,13 @@ class Journal:
     async def _patiently(self, act: Callable[[], Awaitable[T]]) -> T:
         return await self._services.patiently(act, instance=self.instance.id)
 
+    def _entries(self) -> tuple[Entry, ...]:
+        # A loop: a comprehension is one more call, up to Python 3.11.
+        entries = []
+        for number, execution in self._changed.items():
+            entries.append(Entry(number, encode_execution(execution)))
+        return tuple(entries)
+
     async def _create(self, terms: Terms, entries: tuple[Entry, ...]) -> bool:
         record = first_record(self.instance, intent=terms.intent, owner=self._owner)
         return await self._services.storage.create(
@@ -254,7 +261,7 @@ def first_record(instance: Instance, *, intent: tuple[str, ...] = (), owner: str
         id=origin.id,
         workflow=origin.workflow,
         version=origin.version,
-        status=head.status.value,
+        status=head.status._value_,
         owner=owner,
         labels=origin.labels,
         unique_key=origin.unique_key,

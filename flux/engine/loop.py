@@ -49,6 +49,10 @@ def driven_here() -> str | None:
     return _driven.get()
 
 
+def _nobody(called: str) -> None:
+    """Who is told of calls until somebody is."""
+
+
 class Driver:
     """Drives one instance under one lease.
 
@@ -82,7 +86,7 @@ class Driver:
         """Seconds, from the last save on, after which the instance is due again."""
         self.error: Exception | None = None
         self.first_save: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.call: Callable[[str], None] = lambda called: None
+        self.call: Callable[[str], None] = _nobody
         """Called with the id of an instance that was told that its turn may have come."""
         self.left = asyncio.Event()
         """Set when the driver counts no more, although its handler may go on."""

@@ -5,6 +5,7 @@ This is where `definition` and `state` meet. The actions are values: `loop` alon
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from functools import cached_property
 
 import orjson
 
@@ -194,7 +195,7 @@ class BeginRollback:
     """Turn back: there is something to undo."""
 
 
-@frozen
+@unguarded
 class Finish:
     """Nothing is left to do for now: the instance rests like this, at the longest `until`."""
 
@@ -246,10 +247,14 @@ class Plan:
         self._max_parallel = max_parallel
         self._is_sequence = definition.is_sequence
         self._place = 0
-        self._frontier = Frontier(definition)
         self._maps: dict[str, Items] = {}
         self._before: dict[str, dict[int, ItemList]] = {}
         self._owed: list[int] | None = None
+
+    @cached_property
+    def _frontier(self) -> Frontier:
+        # Made when it is needed: a sequence needs none.
+        return Frontier(self.definition)
 
     def decide(
         self, instance: Instance, now: datetime, busy: Collection[str] = frozenset()

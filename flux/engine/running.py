@@ -31,7 +31,7 @@ from flux.errors import (
     UnknownWorkflowError,
 )
 from flux.events import Event
-from flux.frozen import frozen
+from flux.frozen import unguarded
 from flux.result import FluxResult
 from flux.state.instance import Instance
 from flux.state.status import Direction, WorkflowStatus
@@ -52,7 +52,7 @@ def _is_over(status: WorkflowStatus) -> bool:
     return status.is_ended or status in _NEEDS_A_PERSON
 
 
-@frozen(kw_only=True)
+@unguarded
 class Begun:
     """A new instance, or one that exists; with its driver if this engine drives it."""
 
@@ -385,7 +385,8 @@ class Running:
 
     async def _driven_to_rest(self, driver: Driver | None, verb: str) -> FluxResult | None:
         if driver is not None:
-            await self._drivers.ended(driver)
+            # It goes on if whoever waits here goes.
+            await driver.left.wait()
             if driver.error is not None:
                 raise driver.error
             if driver.is_at_rest:

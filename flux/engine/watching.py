@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from typing import Any
 
 from flux.engine import waiting
@@ -15,12 +16,10 @@ class Watcher:
     """Watches over one driver. It reads the inbox only to look; the driver takes from it."""
 
     def __init__(self, services: Services, journal: Journal) -> None:
-        self.told = asyncio.Event()
-        """Set when there may be something in the inbox, or the deadline has passed."""
         self.is_late = False
         """Whether the deadline has passed, whatever a clock that is set back says since."""
-        self.on_stuck: Callable[[], None] = lambda: None
-        """Called when a handler that was cancelled has not ended in its grace."""
+        self.on_stuck: Callable[[str], None] | None = None
+        """Called, with the id of the instance, when a cancelled handler outlasts its grace."""
         self.running: dict[WorkflowContext, None] = {}
         """The contexts of the handlers that run."""
         self._services = services
@@ -28,6 +27,12 @@ class Watcher:
         self._unheard = False
         self._listening = False
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def told(self) -> asyncio.Event:
+        """Set when there may be something in the inbox, or the deadline has passed."""
+        # Made when it is needed: most instances need none.
+        return asyncio.Event()
 
     def start(self) -> None:
         """Watch for the deadline, if there is one."""
@@ -102,8 +107,8 @@ class Watcher:
         if not any(ctx in self.running for ctx in meant):
             return
         await asyncio.sleep(self._services.config.grace)
-        if any(ctx in self.running for ctx in meant):
-            self.on_stuck()
+        if self.on_stuck is not None and any(ctx in self.running for ctx in meant):
+            self.on_stuck(self._journal.instance.id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

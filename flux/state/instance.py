@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 import orjson
 from attrs import Factory
@@ -24,7 +25,7 @@ class Parent:
     depth: int
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class Origin:
     """What is fixed when an instance starts."""
 
@@ -85,6 +86,9 @@ class Head:
     begun: Mapping[str, int] = Factory(dict)
 
 
+_NONE: Mapping[int, str] = MappingProxyType({})
+
+
 @unguarded
 class Change:
     """What an event makes of an instance: its new head, and executions new or changed.
@@ -97,7 +101,7 @@ class Change:
     executions: tuple[Execution, ...] = ()
     folded: DataChanges | None = None
     refold: bool = False
-    consumed: Mapping[int, str] = Factory(dict)
+    consumed: Mapping[int, str] = _NONE
 
 
 class Instance:
@@ -108,6 +112,7 @@ class Instance:
     """
 
     def __init__(self, origin: Origin, head: Head, executions: Iterable[Execution] = ()) -> None:
+        self.id = origin.id
         self.origin = origin
         self.head = head
         self.executions = {execution.number: execution for execution in executions}
@@ -125,10 +130,6 @@ class Instance:
             self._index()
         else:
             self.data = self._first_data()
-
-    @property
-    def id(self) -> str:
-        return self.origin.id
 
     @property
     def deadline(self) -> datetime | None:
@@ -168,8 +169,9 @@ class Instance:
     def accept(self, change: Change) -> None:
         """Take a change over."""
         self.head = change.head
-        for number in change.consumed:
-            self.inbox.pop(number, None)
+        if change.consumed:
+            for number in change.consumed:
+                self.inbox.pop(number, None)
         for execution in change.executions:
             self.executions[execution.number] = execution
             if not execution.replaced:

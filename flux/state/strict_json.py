@@ -1,6 +1,6 @@
 """Values to JSON text, refusing all that would come back as something else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -57,30 +57,24 @@ def _canonical(text: bytes) -> bytes:
 
 
 def _check(value: Any, path: str) -> None:
-    checker = _CHECKS.get(type(value))
-    if checker is None:
+    kind = type(value)
+    if kind is int:
+        if not _LOWEST <= value <= _HIGHEST:
+            raise NotJSONError(path, "an int beyond 64 bits is not JSON here; keep it as str")
+    elif kind is dict:
+        _check_dict(value, path)
+    elif kind is list or kind is tuple:
+        _check_list(value, path)
+    elif kind is float:
+        if value - value != 0:  # NaN and both infinities
+            raise NotJSONError(path, f"{value} is not JSON; keep None or a str")
+    elif kind not in _FIT:
         raise NotJSONError(path, _advice(value))
-    if checker is not _fits:
-        checker(value, path)
-
-
-def _fits(value: Any, path: str) -> None:
-    """Nothing to look at: every value of this type fits."""
-
-
-def _check_int(value: int, path: str) -> None:
-    if not _LOWEST <= value <= _HIGHEST:
-        raise NotJSONError(path, "an int beyond 64 bits is not JSON here; keep it as str")
-
-
-def _check_float(value: float, path: str) -> None:
-    if value - value != 0:  # NaN and both infinities
-        raise NotJSONError(path, f"{value} is not JSON; keep None or a str")
 
 
 def _check_list(values: list[Any] | tuple[Any, ...], path: str) -> None:
     for index, value in enumerate(values):
-        if type(value) is not str:
+        if type(value) not in _FIT:
             _check(value, f"{path}[{index}]")
 
 
@@ -88,20 +82,12 @@ def _check_dict(values: dict[Any, Any], path: str) -> None:
     for key, value in values.items():
         if type(key) is not str:
             raise NotJSONError(path, f"the key {key!r} is {type(key).__name__}, keys must be str")
-        if type(value) is not str:
+        if type(value) not in _FIT:
             _check(value, f"{path}.{key}")
 
 
-_CHECKS: Mapping[type, Callable[[Any, str], None]] = {
-    str: _fits,
-    bool: _fits,
-    type(None): _fits,
-    int: _check_int,
-    float: _check_float,
-    list: _check_list,
-    tuple: _check_list,
-    dict: _check_dict,
-}
+_FIT = frozenset({str, bool, type(None)})
+"""Every value of these types is JSON."""
 
 _ADVICE = {
     "datetime": "use .isoformat(), or a typed data class",
