@@ -152,11 +152,12 @@ def _because(
 
 def _tried_again(instance: Instance, now: datetime) -> str | None:
     for execution in instance.history():
-        again = execution.compensation or execution
-        what = "" if again is execution else "the undoing of "
-        if again.retry_at is not None and again.retry_at > now:
-            told = f"{what}step {execution.step!r} failed ({again.error})"
-            return f"{told}, next try at {again.retry_at}"
+        retry_at, error, what = execution.tries.retry_at, execution.error, ""
+        if (undone := execution.compensation) is not None:
+            retry_at, error, what = undone.retry_at, undone.error, "the undoing of "
+        if retry_at is not None and retry_at > now:
+            told = f"{what}step {execution.step!r} failed ({error})"
+            return f"{told}, next try at {retry_at}"
     return None
 
 

@@ -52,7 +52,7 @@ class Lookout:
             case plan.Pause(until):
                 retry_at = until
             case plan.Run(_, execution) | plan.Verify(_, execution) if execution is not None:
-                retry_at = execution.retry_at
+                retry_at = execution.tries.retry_at
             case plan.Undo(_, execution) if execution.compensation is not None:
                 retry_at = execution.compensation.retry_at
         return 0.0 if retry_at is None else self.seconds_until(retry_at)

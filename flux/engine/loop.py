@@ -352,7 +352,7 @@ class Driver:
         execution = self.instance.current[step.name]
         if execution.status is StepStatus.FAILED:
             return None
-        return plan.Verify(step, execution) if execution.verifying else plan.Run(step, execution)
+        return plan.again(step, execution)
 
     def _busy(self, begin: Sequence[plan.Run | plan.Verify] = ()) -> Collection[str]:
         return () if self._beside is None else self._beside.busy(begin)

@@ -83,7 +83,7 @@ def after_attempt(
             cached=attempted.cached,
         )
     assert attempted.error is not None
-    failed = 0 if execution is None else execution.failures
+    failed = 0 if execution is None else execution.tries.failures
     never_began = isinstance(attempted.error, HandlerCancelledError)
     if called_off and (attempted.ended is AttemptEnd.CANCELLED or never_began):
         return _attempt_failed(step, attempted, attempt, retry_at=at, at=at)
@@ -247,13 +247,14 @@ def after_verification(
 def _after_not_done(
     step: StepDefinition, execution: Execution, policy: Retry, at: datetime
 ) -> Sequence[Event]:
-    if execution.exhausted:
+    if execution.tries.exhausted:
         # The cause is the attempt's error; the verifier may have failed since, with its own.
-        cause = execution.failed_attempts[-1].error
+        cause = execution.tries.ended[-1].error
         cleared = events.StepCleared(at=at, step=step.name)
         return cleared, events.StepFailed(at=at, step=step.name, error=cause)
     # Nothing failed if the step was merely interrupted: then it runs again at once.
-    pause = policy.back_off(execution.failures) if execution.failures else 0.0
+    failures = execution.tries.failures
+    pause = policy.back_off(failures) if failures else 0.0
     return (events.StepCleared(at=at, step=step.name, retry_at=at + timedelta(seconds=pause)),)
 
 
@@ -278,7 +279,7 @@ def _after_other_answer(
             changes=attempted.changes,
         )
     assert attempted.error is not None
-    retry_at = _retry_at(attempted, execution.verifications, policy, at)
+    retry_at = _retry_at(attempted, execution.tries.verifications, policy, at)
     if retry_at is None or attempted.ended is AttemptEnd.REFUSED:
         return _still_unknown(step, attempted.error, at)
     stored = StoredError.of(attempted.error)

@@ -375,10 +375,11 @@ class Plan:
             return self._wait(instance, step, execution, now)
         if execution.status is StepStatus.FAILED:
             return FailAgain(step, execution)
-        if self._waits(execution.retry_at, now, at_once=step.at_most_once):
-            assert execution.retry_at is not None
-            return Pause(execution.retry_at)
-        return Verify(step, execution) if execution.verifying else Run(step, execution)
+        retry_at = execution.tries.retry_at
+        if self._waits(retry_at, now, at_once=step.at_most_once):
+            assert retry_at is not None
+            return Pause(retry_at)
+        return again(step, execution)
 
     def _several(
         self,
@@ -530,6 +531,11 @@ def _is_again(instance: Instance, item: str) -> bool:
     """Whether a person let the item run again, although others of its map have failed."""
     execution = instance.current.get(item)
     return execution is not None and execution.again
+
+
+def again(step: StepDefinition, execution: Execution) -> Run | Verify:
+    """What the next attempt of a step is."""
+    return Verify(step, execution) if execution.tries.verifying else Run(step, execution)
 
 
 def is_late(instance: Instance, now: datetime) -> bool:

@@ -82,7 +82,7 @@ def _interrupted(
     execution = instance.current.get(name)
     step = definition.step(name) if name in definition else None
     if execution is not None and (
-        execution.verifying or (was_ours and _waits_still(step, execution, at))
+        execution.tries.verifying or (was_ours and _waits_still(step, execution, at))
     ):
         return []
     return [
@@ -92,7 +92,8 @@ def _interrupted(
 
 def _waits_still(step: StepDefinition | None, execution: Execution, at: datetime) -> bool:
     # The intent of an at-most-once step is saved when its back-off is over.
-    return not (step is not None and step.at_most_once) and _in_back_off(execution.retry_at, at)
+    at_most_once = step is not None and step.at_most_once
+    return not at_most_once and _in_back_off(execution.tries.retry_at, at)
 
 
 def _interrupted_compensation(

@@ -11,7 +11,7 @@ from attrs import asdict, fields
 
 from flux.errors import StateFormatError, StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
-from flux.state.execution import Attempt, Compensation, Execution
+from flux.state.execution import UNTRIED, Attempt, Compensation, Execution, Tries
 from flux.state.instance import Head, Origin, Parent, Turn
 from flux.state.status import (
     Cancelling,
@@ -177,6 +177,8 @@ def encode_execution(execution: Execution) -> bytes:
         document["folded"] = execution.folded
     if execution.compensation is not None:
         document["compensation"] = _compensation_document(execution.compensation)
+    if execution.tries is not UNTRIED:
+        document |= _tries_document(execution.tries)
     if (seldom := _seldom(execution)) != _usual():
         document |= _differing(seldom)
     return orjson.dumps(document)
@@ -195,7 +197,7 @@ def decode_execution(number: int, text: bytes) -> Execution:
         attempts=document["attempts"],
         started_at=_time(document["started_at"]),
         ended_at=_time(document["ended_at"]),
-        retry_at=_time(document.get("retry_at")),
+        tries=_tries(document),
         suspended_at=_time(document.get("suspended_at")),
         waiting=_waiting(document.get("waiting")),
         outcome=None if outcome is None else Outcome(outcome),
@@ -204,7 +206,6 @@ def decode_execution(number: int, text: bytes) -> Execution:
         items=orjson.dumps(document["items"]) if "items" in document else None,
         merged=_changes(document["merged"]) if "merged" in document else None,
         error=_error(document.get("error")),
-        failed_attempts=tuple(map(_attempt, document.get("failed_attempts", ()))),
         compensation=None if compensation is None else _compensation(compensation),
         **{name: document[name] for name in _PLAIN if name in document},
     )
@@ -225,10 +226,6 @@ _PLAIN = (
     "run",
     "replaced",
     "asked",
-    "verifying",
-    "exhausted",
-    "failures",
-    "verifications",
     "finished",
     "folded",
     "again",
@@ -240,11 +237,9 @@ _PLAIN = (
 )
 _SELDOM = (
     *(name for name in _PLAIN if name not in ("finished", "folded")),
-    "retry_at",
     "suspended_at",
     "waiting",
     "error",
-    "failed_attempts",
     "items",
     "merged",
 )
@@ -273,8 +268,27 @@ def _waiting(document: Document | None) -> Waiting | None:
     )
 
 
-def _attempt_documents(attempts: tuple[Attempt, ...]) -> list[Document]:
-    return [_attempt_document(attempt) for attempt in attempts]
+def _tries_document(tries: Tries) -> Document:
+    document: Document = {
+        "verifying": tries.verifying,
+        "exhausted": tries.exhausted,
+        "failures": tries.failures,
+        "verifications": tries.verifications,
+        "retry_at": tries.retry_at,
+        "failed_attempts": [_attempt_document(attempt) for attempt in tries.ended],
+    }
+    return {name: value for name, value in document.items() if value}
+
+
+def _tries(document: Document) -> Tries:
+    return Tries(
+        failures=document.get("failures", 0),
+        ended=tuple(map(_attempt, document.get("failed_attempts", ()))),
+        retry_at=_time(document.get("retry_at")),
+        verifying=document.get("verifying", False),
+        verifications=document.get("verifications", 0),
+        exhausted=document.get("exhausted", False),
+    )
 
 
 def _attempt_document(attempt: Attempt) -> Document:
@@ -389,7 +403,6 @@ def _time(text: str | None) -> datetime | None:
 _DOCUMENTS: Mapping[str, Callable[[Any], Any]] = {
     "waiting": _waiting_document,
     "error": _error_document,
-    "failed_attempts": _attempt_documents,
     "items": orjson.Fragment,
     "merged": _changes_document,
 }

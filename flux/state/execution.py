@@ -4,7 +4,7 @@ from datetime import datetime
 
 from flux.errors import StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
-from flux.frozen import frozen, unguarded
+from flux.frozen import evolve, frozen, unguarded
 from flux.state.status import CompensationStatus, Outcome, StepStatus
 
 KEPT_ATTEMPTS = 10
@@ -44,6 +44,34 @@ class Compensation:
         return self.status in (CompensationStatus.COMPLETED, CompensationStatus.SKIPPED)
 
 
+@frozen(kw_only=True)
+class Tries:
+    """What came of the attempts of a step that ended without a result, and what follows.
+
+    `failures` counts those that failed, `ended` has the last of all. The next one may begin at
+    `retry_at`. `verifying` says that the step's verifier is to be asked before it,
+    `verifications` how often that has failed, `exhausted` that the step fails if the verifier says
+    that it has not acted.
+    """
+
+    failures: int = 0
+    ended: tuple[Attempt, ...] = ()
+    retry_at: datetime | None = None
+    verifying: bool = False
+    verifications: int = 0
+    exhausted: bool = False
+
+    @property
+    def over(self) -> "Tries":
+        """The same where no attempt follows."""
+        if self.retry_at is None and not self.verifying:
+            return self
+        return evolve(self, retry_at=None, verifying=False)
+
+
+UNTRIED = Tries()
+
+
 @unguarded
 class Execution:
     """One step execution.
@@ -53,9 +81,8 @@ class Execution:
     after a restart); `finished`, when it completed; `folded`, when its changes of `data` were taken
     (later than `finished` only when a restart replays it).
 
-    `asked` says that its predicate said yes before any attempt, `verifying` that its verifier is to
-    be asked, `exhausted` that it fails if that says that the step has not acted. `waiting` is set
-    while it is suspended, and stays if its wait failed.
+    `asked` says that its predicate said yes before any attempt. `waiting` is set while it is
+    suspended, and stays if its wait failed.
 
     `again` says that a person lets it run again, until it has a result or waits; `closed` that it
     failed because others did, `left_out` that a branch chose another case,
@@ -63,6 +90,9 @@ class Execution:
     what a map runs over, one item or `batch_size` of them at a time. `merged` is folded instead of
     `changes` where the steps beside it are folded as well.
     """
+
+    # Up to thirty fields, all values of a class share their names in Python 3.11; with more, each
+    # has a dict of its own: four times the memory, and a step costs 4 % more.
 
     number: int
     step: str
@@ -82,15 +112,10 @@ class Execution:
     cached: bool = False
     replaced: bool = False
     asked: bool = False
-    verifying: bool = False
-    exhausted: bool = False
-    failures: int = 0
-    verifications: int = 0
-    retry_at: datetime | None = None
+    tries: Tries = UNTRIED
     waiting: Waiting | None = None
     suspended_at: datetime | None = None
     error: StoredError | None = None
-    failed_attempts: tuple[Attempt, ...] = ()
     compensation: Compensation | None = None
     again: bool = False
     closed: bool = False

@@ -6,7 +6,7 @@ from typing import Any
 from flux import events
 from flux.errors import StoredError
 from flux.frozen import evolve
-from flux.state.execution import Compensation, Execution
+from flux.state.execution import Compensation, Execution, Tries
 from flux.state.heads import consuming, moved
 from flux.state.instance import Change, Head, Instance, Turn
 from flux.state.status import (
@@ -151,8 +151,7 @@ def _closed(execution: Execution, at: datetime, error: StoredError) -> Execution
         execution,
         status=StepStatus.FAILED,
         outcome=Outcome.UNKNOWN if suspended else execution.outcome,
-        verifying=False,
-        retry_at=None,
+        tries=execution.tries.over,
         ended_at=at,
         error=error,
         closed=True,
@@ -202,11 +201,7 @@ def steps_retried(instance: Instance, event: events.StepsRetried) -> Change:
             instance.current[step],
             status=StepStatus.RUNNING,
             asked=False,
-            verifying=step in event.verify,
-            exhausted=False,
-            failures=0,
-            verifications=0,
-            retry_at=None,
+            tries=Tries(ended=instance.current[step].tries.ended, verifying=step in event.verify),
             ended_at=None,
             handled_by=None,
             closed=False,

@@ -3,7 +3,7 @@
 from flux import events
 from flux.events import AttemptEnd, Event, StepEvent
 from flux.frozen import evolve
-from flux.state.execution import KEPT_ATTEMPTS, Attempt, Execution
+from flux.state.execution import KEPT_ATTEMPTS, Attempt, Execution, Tries
 from flux.state.heads import consuming, ticked
 from flux.state.instance import Change, Head, Instance
 from flux.state.instance_changes import NOT_WAITING
@@ -59,14 +59,13 @@ def _at_last(known: Execution, event: events.StepCompleted, head: Head) -> Execu
         run=head.run,
         outcome=Outcome.COMPLETED,
         attempts=event.attempt,
-        failures=known.failures,
+        tries=Tries(failures=known.tries.failures, ended=known.tries.ended),
         started_at=known.started_at,
         ended_at=event.at,
         output=event.output,
         changes=event.changes,
         finished=head.ticks,
         folded=head.ticks,
-        failed_attempts=known.failed_attempts,
         items=known.items,
         batch_size=known.batch_size,
         merged=event.merged,
@@ -95,10 +94,9 @@ def suspended(instance: Instance, event: events.StepSuspended) -> Change:
         known,
         status=StepStatus.SUSPENDED,
         run=head.run,
-        verifying=False,
+        tries=known.tries.over,
         attempts=event.attempt,
         started_at=known.started_at or event.started_at,
-        retry_at=None,
         waiting=event.waiting,
         suspended_at=event.at,
         again=False,
@@ -167,18 +165,15 @@ def replayed(instance: Instance, event: events.StepReplayed) -> Change:
 
 def reopened(instance: Instance, event: events.StepReopened) -> Change:
     head = ticked(instance, event, recoveries=instance.head.recoveries)
+    past = instance.executions[event.number]
     reopened = evolve(
-        instance.executions[event.number],
+        past,
         replaced=False,
         run=head.run,
         place=head.ticks,
         status=StepStatus.RUNNING,
         asked=False,
-        verifying=event.verify,
-        exhausted=False,
-        failures=0,
-        verifications=0,
-        retry_at=None,
+        tries=Tries(ended=past.tries.ended, verifying=event.verify),
         ended_at=None,
         handled_by=None,
         closed=False,
@@ -197,20 +192,20 @@ def _untried(instance: Instance, step: str) -> tuple[Execution, ...]:
 def attempt_failed(instance: Instance, event: events.AttemptFailed) -> Change:
     head = ticked(instance, event, recoveries=instance.head.recoveries)
     known = instance.current.get(event.step) or _new(instance, event, head)
-    interrupted = event.ended is AttemptEnd.INTERRUPTED
     failed = evolve(
         known,
         status=StepStatus.RUNNING,
         outcome=_outcome(known, event.ended),
-        verifying=event.verify,
-        exhausted=event.is_last,
-        verifications=0,
+        tries=Tries(
+            failures=_failures(known, event),
+            ended=_with_attempt(known, event),
+            retry_at=event.retry_at,
+            verifying=event.verify,
+            exhausted=event.is_last,
+        ),
         attempts=event.attempt,
-        failures=known.failures + (0 if interrupted else 1),
         started_at=known.started_at or event.started_at,
-        retry_at=event.retry_at,
         error=event.error,
-        failed_attempts=_with_attempt(known, event),
     )
     return Change(head, (failed,))
 
@@ -227,8 +222,7 @@ def failed(instance: Instance, event: events.StepFailed) -> Change:
         status=StepStatus.FAILED,
         # A step that waits has acted, in a way that nobody knows.
         outcome=Outcome.UNKNOWN if suspended else known.outcome,
-        verifying=False,
-        retry_at=None,
+        tries=known.tries.over,
         started_at=known.started_at or event.started_at,
         ended_at=event.at,
         error=event.error,
@@ -239,8 +233,11 @@ def failed(instance: Instance, event: events.StepFailed) -> Change:
             failed,
             outcome=_outcome(known, event.ended),
             attempts=event.attempt,
-            failures=known.failures + (0 if event.ended is AttemptEnd.INTERRUPTED else 1),
-            failed_attempts=_with_attempt(known, event),
+            tries=evolve(
+                failed.tries,
+                failures=_failures(known, event),
+                ended=_with_attempt(known, event),
+            ),
         )
     return Change(head, (failed,))
 
@@ -248,19 +245,17 @@ def failed(instance: Instance, event: events.StepFailed) -> Change:
 def verify_failed(instance: Instance, event: events.VerifyFailed) -> Change:
     head = ticked(instance, event, recoveries=instance.head.recoveries)
     known = instance.current[event.step]
-    failed = evolve(
-        known,
-        verifications=known.verifications + 1,
-        retry_at=event.retry_at,
-        error=event.error,
-    )
+    verifications = known.tries.verifications + 1
+    tries = evolve(known.tries, verifications=verifications, retry_at=event.retry_at)
+    failed = evolve(known, tries=tries, error=event.error)
     return Change(head, (failed,))
 
 
 def cleared(instance: Instance, event: events.StepCleared) -> Change:
     head = ticked(instance, event, recoveries=instance.head.recoveries)
     known = instance.current[event.step]
-    cleared = evolve(known, verifying=False, outcome=None, retry_at=event.retry_at)
+    tries = evolve(known.tries, verifying=False, retry_at=event.retry_at)
+    cleared = evolve(known, tries=tries, outcome=None)
     return Change(head, (cleared,))
 
 
@@ -281,6 +276,11 @@ def _outcome(known: Execution, ended: AttemptEnd) -> Outcome | None:
     return Outcome.UNKNOWN if ended.may_have_acted else known.outcome
 
 
+def _failures(known: Execution, event: events.AttemptFailed | events.StepFailed) -> int:
+    # Retries count attempts that failed, not those that were interrupted.
+    return known.tries.failures + (0 if event.ended is AttemptEnd.INTERRUPTED else 1)
+
+
 def _with_attempt(
     known: Execution, event: events.AttemptFailed | events.StepFailed
 ) -> tuple[Attempt, ...]:
@@ -291,4 +291,4 @@ def _with_attempt(
         ended=event.ended,
         error=event.error,
     )
-    return (*known.failed_attempts, attempt)[-KEPT_ATTEMPTS:]
+    return (*known.tries.ended, attempt)[-KEPT_ATTEMPTS:]

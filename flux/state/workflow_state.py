@@ -176,14 +176,14 @@ def step_execution(id: str, execution: Execution, *, undoing: bool = False) -> S
         error=execution.error,
         retries=_retries(execution),
         attempt_count=execution.attempts,
-        attempts=execution.failed_attempts,
+        attempts=execution.tries.ended,
         started_at=started,
         completed_at=ended if execution.status is StepStatus.COMPLETED else None,
         duration=(ended - started).total_seconds() if started and ended else None,
         suspended_at=execution.suspended_at,
         waiting_for=_waiting_for(execution),
         wakes_at=execution.waiting.until if execution.waiting is not None else None,
-        retry_at=execution.retry_at,
+        retry_at=execution.tries.retry_at,
         compensation=_shown(execution.compensation),
         key=idempotency_key(id, execution.step, execution.generation),
         run=execution.run,
@@ -200,8 +200,8 @@ def _waiting_for(execution: Execution) -> str | None:
 
 
 def _retries(execution: Execution) -> int:
-    gave_up = execution.status is StepStatus.FAILED and execution.failures > 0
-    return execution.failures - gave_up
+    gave_up = execution.status is StepStatus.FAILED and execution.tries.failures > 0
+    return execution.tries.failures - gave_up
 
 
 def _shown(compensation: Compensation | None) -> StepCompensation | None:

@@ -13,7 +13,7 @@ from flux import StoredError, WorkflowStatus, events
 from flux.errors import IllegalMoveError
 from flux.events import AttemptEnd, DataChanges, Event, Received, Waiting
 from flux.state.changes import change
-from flux.state.execution import Attempt, Execution
+from flux.state.execution import Attempt, Execution, Tries
 from flux.state.heads import first_head
 from flux.state.instance import Instance, Origin, Turn
 from flux.state.status import Cancelling, CompensationStatus, Direction, Outcome, StepStatus
@@ -114,8 +114,8 @@ def test_completed_after_a_failed_attempt() -> None:
     """It keeps when it began and what failed, and tells when it ended."""
     instance = new_instance(attempt_failed("a", 1, AttemptEnd.FAILED), completed("a"))
     execution = instance.current["a"]
-    assert (execution.started_at, execution.ended_at, execution.failures) == (AT, AT, 1)
-    assert [attempt.number for attempt in execution.failed_attempts] == [1]
+    assert (execution.started_at, execution.ended_at, execution.tries.failures) == (AT, AT, 1)
+    assert [attempt.number for attempt in execution.tries.ended] == [1]
 
 
 @pytest.mark.parametrize("before", [(), (attempt_failed("a", 1, AttemptEnd.FAILED),)])
@@ -143,7 +143,7 @@ def test_failed_attempt_tells_what_is_known(ended: AttemptEnd) -> None:
     execution = new_instance(attempt_failed("a", 1, ended)).current["a"]
     unknown = ended is not AttemptEnd.FAILED
     assert execution.outcome == (Outcome.UNKNOWN if unknown else None)
-    assert execution.failures == (0 if ended is AttemptEnd.INTERRUPTED else 1)
+    assert execution.tries.failures == (0 if ended is AttemptEnd.INTERRUPTED else 1)
 
 
 def test_unknown_stays_unknown() -> None:
@@ -159,8 +159,8 @@ def test_only_the_last_attempts_are_kept() -> None:
     """A step that is tried for ever does not grow for ever."""
     tries = [attempt_failed("a", number, AttemptEnd.FAILED) for number in range(1, 31)]
     execution = new_instance(*tries).current["a"]
-    assert [attempt.number for attempt in execution.failed_attempts] == list(range(21, 31))
-    assert (execution.attempts, execution.failures) == (30, 30)
+    assert [attempt.number for attempt in execution.tries.ended] == list(range(21, 31))
+    assert (execution.attempts, execution.tries.failures) == (30, 30)
 
 
 def test_recoveries_count_up_to_progress() -> None:
@@ -370,6 +370,7 @@ def test_rollback_retried_is_afresh() -> None:
 
 FEW, MANY = DataChanges(set={"x": b"1"}), DataChanges(set={"x": b"1", "y": b"2"})
 OLD = StoredError(type="OldError", message="before")
+TRIED = Tries(failures=1, retry_at=AT, verifying=True, verifications=2, exhausted=True)
 KNOWN = Execution(
     number=1,
     step="a",
@@ -378,14 +379,10 @@ KNOWN = Execution(
     generation=3,
     outcome=Outcome.UNKNOWN,
     asked=True,
-    verifying=True,
-    exhausted=True,
     attempts=2,
-    failures=1,
-    verifications=2,
+    tries=TRIED,
     started_at=AT,
     ended_at=AT,
-    retry_at=AT,
     waiting=Waiting(signal="x"),
     suspended_at=AT,
     output=b"0",
@@ -402,10 +399,7 @@ ATTEMPT = Attempt(number=4, started_at=LATER, ended_at=LATER, ended=AttemptEnd.F
 ANEW: dict[str, Any] = {
     "status": StepStatus.RUNNING,
     "asked": False,
-    "exhausted": False,
-    "failures": 0,
-    "verifications": 0,
-    "retry_at": None,
+    "tries": Tries(verifying=True),
     "ended_at": None,
     "handled_by": None,
     "closed": False,
@@ -422,14 +416,14 @@ ANEW: dict[str, Any] = {
     ("known", "event", "changed"),
     [
         (
-            {"status": StepStatus.FAILED, "again": False, "verifying": False},
+            {"status": StepStatus.FAILED, "again": False},
             events.StepsRetried(at=LATER, steps=("a",), verify=("a",)),
-            {**ANEW, "verifying": True},
+            ANEW,
         ),
         (
-            {"status": StepStatus.FAILED, "again": False, "verifying": False},
+            {"status": StepStatus.FAILED, "again": False},
             events.StepReopened(at=LATER, step="a", number=1, verify=True),
-            {**ANEW, "verifying": True, "run": 2, "place": 6},
+            {**ANEW, "run": 2, "place": 6},
         ),
         (
             {},
@@ -450,9 +444,8 @@ ANEW: dict[str, Any] = {
             {
                 "status": StepStatus.SUSPENDED,
                 "run": 2,
-                "verifying": False,
+                "tries": TRIED.over,
                 "attempts": 4,
-                "retry_at": None,
                 "waiting": Waiting(signal="y"),
                 "suspended_at": LATER,
                 "again": False,
@@ -474,14 +467,9 @@ ANEW: dict[str, Any] = {
             ),
             {
                 "status": StepStatus.RUNNING,
-                "verifying": False,
-                "exhausted": False,
-                "verifications": 0,
+                "tries": Tries(failures=2, retry_at=LATER, ended=(ATTEMPT,)),
                 "attempts": 4,
-                "failures": 2,
-                "retry_at": LATER,
                 "error": ERROR,
-                "failed_attempts": (ATTEMPT,),
             },
         ),
         (
@@ -497,25 +485,22 @@ ANEW: dict[str, Any] = {
             ),
             {
                 "status": StepStatus.FAILED,
-                "verifying": False,
-                "retry_at": None,
+                "tries": evolve(TRIED.over, failures=2, ended=(ATTEMPT,)),
                 "ended_at": LATER,
                 "attempts": 4,
-                "failures": 2,
                 "error": ERROR,
-                "failed_attempts": (ATTEMPT,),
                 "handled_by": "other",
             },
         ),
         (
             {},
             events.VerifyFailed(at=LATER, step="a", error=ERROR, retry_at=LATER),
-            {"verifications": 3, "retry_at": LATER, "error": ERROR},
+            {"tries": evolve(TRIED, verifications=3, retry_at=LATER), "error": ERROR},
         ),
         (
             {},
             events.StepCleared(at=LATER, step="a", retry_at=LATER),
-            {"verifying": False, "outcome": None, "retry_at": LATER},
+            {"tries": evolve(TRIED, verifying=False, retry_at=LATER), "outcome": None},
         ),
         (
             {},
@@ -532,8 +517,7 @@ ANEW: dict[str, Any] = {
             events.StepsClosed(at=LATER, error=ERROR),
             {
                 "status": StepStatus.FAILED,
-                "verifying": False,
-                "retry_at": None,
+                "tries": TRIED.over,
                 "ended_at": LATER,
                 "error": ERROR,
                 "closed": True,
@@ -573,7 +557,7 @@ def test_a_first_attempt_that_fails_for_good(ended: AttemptEnd) -> None:
     """It is the step's whole history; one that was interrupted is no failure of the step's own."""
     execution = new_instance(failed("a", ended)).current["a"]
     assert (execution.started_at, execution.ended_at, execution.attempts) == (AT, AT, 1)
-    assert execution.failures == (1 if ended is AttemptEnd.FAILED else 0)
+    assert execution.tries.failures == (1 if ended is AttemptEnd.FAILED else 0)
 
 
 def test_a_step_left_out_has_ended() -> None:

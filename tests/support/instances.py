@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flux import Attempt, StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
-from flux.state.execution import Compensation, Execution
+from flux.state.execution import Compensation, Execution, Tries
 from flux.state.instance import Head, Origin, Parent, Turn
 from flux.state.status import (
     Cancelling,
@@ -82,6 +82,15 @@ compensations = whole(
 waits = whole(
     Waiting, signal=st.none() | names, until=st.none() | times, default=st.none() | json_texts
 )
+tries = whole(
+    Tries,
+    failures=counts,
+    ended=st.lists(attempts, max_size=2).map(tuple),
+    retry_at=st.none() | times,
+    verifying=st.booleans(),
+    verifications=counts,
+    exhausted=st.booleans(),
+)
 executions = whole(
     Execution,
     number=ticks,
@@ -93,14 +102,10 @@ executions = whole(
     replaced=st.booleans(),
     outcome=st.none() | st.sampled_from(Outcome),
     asked=st.booleans(),
-    verifying=st.booleans(),
-    exhausted=st.booleans(),
     attempts=counts,
-    failures=counts,
-    verifications=counts,
+    tries=tries,
     started_at=st.none() | times,
     ended_at=st.none() | times,
-    retry_at=st.none() | times,
     waiting=st.none() | waits,
     suspended_at=st.none() | times,
     output=st.none() | json_texts,
@@ -108,7 +113,6 @@ executions = whole(
     finished=st.none() | ticks,
     folded=st.none() | ticks,
     error=st.none() | errors,
-    failed_attempts=st.lists(attempts, max_size=2).map(tuple),
     compensation=st.none() | compensations,
     again=st.booleans(),
     closed=st.booleans(),

@@ -144,7 +144,8 @@ class RulesOfCalls:
     ) -> None:
         assert self.world is not None
         if execution is not None:
-            self._look_at_attempt(call, step.retries, execution.failures, execution.retry_at)
+            tries = execution.tries
+            self._look_at_attempt(call, step.retries, tries.failures, tries.retry_at)
         earlier = self.world.by_key.get(call.key, [])
         again = any(c.attempt >= call.attempt for c in earlier)
         if again and not _by_zombies(earlier, call):
@@ -171,7 +172,7 @@ class RulesOfCalls:
             return
         if kept.head.run > 1 and last.ended == "waits":
             return  # it is known to have acted; a person let it run again
-        failed = () if execution is None else execution.failed_attempts
+        failed = () if execution is None else execution.tries.ended
         if any(a.number == last.attempt and a.ended is AttemptEnd.FAILED for a in failed):
             return
         raise ViolationError(
