@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 from attrs import Factory, define
 
@@ -20,9 +19,11 @@ from flux.engine.loop import Driver
 from flux.engine.plan import is_late
 from flux.engine.recovery import recovered
 from flux.engine.services import Services
+from flux.engine.watching import Watcher
 from flux.errors import DefinitionChangedError, InstanceNotFoundError, UnknownWorkflowError
 from flux.events import Event
 from flux.frozen import frozen
+from flux.state.instance import Instance
 from flux.state.status import RESTS, Direction, WorkflowStatus
 from flux.storage import Record
 
@@ -78,19 +79,36 @@ class Drivers:
         driver = self._drivers.get(id)
         return None if driver is None or driver.has_ended else driver
 
-    def start(self, driver: Driver) -> None:
-        """Let a driver go, in a task of its own."""
-        id = driver.instance.id
+    def start(
+        self,
+        definition: WorkflowDefinition,
+        instance: Instance,
+        *,
+        owner: str,
+        revision: int = 0,
+        held: HeldLease | None = None,
+        happened: Sequence[Event],
+    ) -> Driver:
+        """Drive an instance, in a task of its own; the arguments are those of `Driver`."""
+        driver = Driver(
+            self._services,
+            definition,
+            instance,
+            owner=owner,
+            revision=revision,
+            held=held,
+            happened=happened,
+            children=self._children,
+            keeper=self,
+        )
+        id = instance.id
         self.lose(id)
-        driver.watcher.on_stuck = self._replace
-        driver.call = self.call
         self._unfit.pop(id, None)
         self._told_unfit.discard(id)
         self._drivers[id] = driver
         self.tell(id)
-        task = asyncio.create_task(driver.drive(), name=f"flux {id}")
-        self._tasks[driver] = task
-        task.add_done_callback(partial(self._ended, driver))
+        self._tasks[driver] = asyncio.create_task(driver.drive(), name=f"flux {id}")
+        return driver
 
     async def take_over(self, id: str, happened: Happened, *, back: bool = False) -> Claim:
         """Claim an instance that is at rest, abandoned or free, and drive it on.
@@ -250,6 +268,8 @@ class Drivers:
     def _cancel(self, driver: Driver) -> None:
         driver.is_cancelled = True
         self._tasks[driver].cancel()
+        if not driver.has_begun:  # and never does
+            self.ended(driver)
 
     async def _drive_due(self, record: Record, held: HeldLease) -> None:
         try:
@@ -300,18 +320,14 @@ class Drivers:
                 await self._children.tell_parent(loaded.instance)
             await self._give_back(held)
             return None
-        driver = Driver(
-            self._services,
+        return self.start(
             definition,
             loaded.instance,
             owner=held.owner,
             revision=record.revision,
             held=held,
             happened=so_far,
-            children=self._children,
         )
-        self.start(driver)
-        return driver
 
     def _left_for(self, id: str) -> float:
         """How many seconds an instance is left alone that cannot be driven here: ever longer.
@@ -375,9 +391,12 @@ class Drivers:
         )
         return [adopted, *happened]
 
-    def _replace(self, id: str) -> None:
+    def replace(self, watcher: Watcher) -> None:
         """Leave a driver whose handler ignores its cancellation; another takes its place."""
-        driver = self._drivers[id]
+        id = watcher.instance.id
+        driver = self._drivers.get(id)
+        if driver is None or driver.watcher is not watcher:
+            return  # it was left already
         self._services.logger.warning("handler.abandoned", extra={"instance": id})
         self._cancel(driver)
         self._leave(driver)
@@ -410,21 +429,19 @@ class Drivers:
         unused = id not in self._drivers and self._services.leases.is_unused(id, owner)
         return owner if unused else None
 
-    def _ended(self, driver: Driver, task: asyncio.Task[None]) -> None:
+    def ended(self, driver: Driver) -> None:
+        """The driver drives no more; its task does nothing more."""
         self._leave(driver)
         if driver.due_in is not None:
             self.on_rest(driver.due_in)
         del self._tasks[driver]
         driver.first_save.cancel()
-        if not task.cancelled():
-            task.exception()
         if self._changed is not None:
             self._changed.set()
             self._changed = None
 
     def _leave(self, driver: Driver) -> None:
         """Count the driver no more; its task may go on if a handler ignores its cancellation."""
-        driver.watcher.on_stuck = None
         driver.left.set()
         if self._drivers.get(driver.instance.id) is driver:
             del self._drivers[driver.instance.id]

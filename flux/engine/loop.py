@@ -1,9 +1,10 @@
 """The loop that drives one instance to its rest: decide, save, act, and again."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextvars import ContextVar
 from functools import cached_property
+from typing import Protocol
 
 from flux import events
 from flux.definition.step import StepDefinition
@@ -21,7 +22,7 @@ from flux.engine.lease import HeldLease
 from flux.engine.limiting import Turns, Waits
 from flux.engine.lookout import Lookout, StoppedError
 from flux.engine.services import Services
-from flux.engine.watching import Watcher
+from flux.engine.watching import Replaces, Watcher
 from flux.errors import (
     CorrelationTakenError,
     EngineClosedError,
@@ -49,8 +50,16 @@ def driven_here() -> str | None:
     return _driven.get()
 
 
-def _nobody(called: str) -> None:
-    """Who is told of calls until somebody is."""
+class Keeper(Replaces, Protocol):
+    """Who keeps the drivers of an engine at work."""
+
+    def call(self, id: str) -> None:
+        """An instance that waits for its turn was told to look whether it has come."""
+        ...
+
+    def ended(self, driver: "Driver") -> None:
+        """The driver has ended: the last that it does."""
+        ...
 
 
 class Driver:
@@ -74,6 +83,7 @@ class Driver:
         held: HeldLease | None = None,
         happened: Sequence[Event] = (),
         children: Children,
+        keeper: Keeper,
     ) -> None:
         self.definition = definition
         self.instance = instance
@@ -86,8 +96,7 @@ class Driver:
         """Seconds, from the last save on, after which the instance is due again."""
         self.error: Exception | None = None
         self.first_save: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.call: Callable[[str], None] = _nobody
-        """Called with the id of an instance that was told that its turn may have come."""
+        self.has_begun = False
         self.left = asyncio.Event()
         """Set when the driver counts no more, although its handler may go on."""
         self._is_new = revision == 0
@@ -105,7 +114,8 @@ class Driver:
             revision=revision,
             held=held,
         )
-        self.watcher = Watcher(services, self._journal)
+        self._keeper = keeper
+        self.watcher = Watcher(services, self._journal, keeper)
         self._lookout = Lookout(services, self._journal, self.watcher)
         self._calls = Calls(
             services,
@@ -132,7 +142,7 @@ class Driver:
         self._turns: Turns | None = None
         if definition.limits or instance.head.turn is not None:
             self._turns = Turns(
-                services, definition, instance, ask=self._calls.ask, call=self._tell_called
+                services, definition, instance, ask=self._calls.ask, call=keeper.call
             )
         for event in happened:
             # Where there are limits, the instance starts when its turn has come.
@@ -158,10 +168,13 @@ class Driver:
 
     async def drive(self) -> None:
         """Go on until the instance rests, is lost, or is given back; raises nothing of its own."""
+        self.has_begun = True
         _driven.set(self.instance.id)
         self.watcher.start()
+        task = asyncio.current_task()
+        assert task is not None
         if self._beside is None:
-            self._calls.task = asyncio.current_task()
+            self._calls.task = task
         try:
             await self._drive()
         except StoppedError:
@@ -176,15 +189,21 @@ class Driver:
             self._services.logger.exception(
                 "instance.stopped", extra={"instance": self.instance.id}
             )
+        except KeyboardInterrupt:
+            # It ends the program, which its task is not to report once more.
+            task.add_done_callback(asyncio.Task.exception)
+            raise
         finally:
             self.has_ended = True
             self.watcher.close()
             self._journal.drop_lease()
             if self.error is not None and not self.first_save.done():
                 self.first_save.set_result(False)
-            self.first_save.cancel()
-            if self._beside is not None:
-                await self._beside.cancel()
+            try:
+                if self._beside is not None:
+                    await self._beside.cancel()
+            finally:
+                self._keeper.ended(self)
 
     async def give_back(self) -> None:
         """After the driver was cancelled: let others have the instance at once."""
@@ -277,9 +296,6 @@ class Driver:
         self._noted(await self._journal.save(Terms((), None, wake)))
         self.due_in = 0.0 if self._journal.is_stale else wake
         return False
-
-    def _tell_called(self, called: str) -> None:
-        self.call(called)
 
     def _noted(self, saved: bool) -> bool:
         """Whether it was saved; whoever waits for the first save knows then."""

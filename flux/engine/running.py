@@ -147,15 +147,7 @@ class Running:
         if self._drivers.room <= 0:
             return Begun(is_new=await self._leave_for_later(instance, owner))
         started = events.InstanceStarted(at=self._services.clock.now())
-        driver = Driver(
-            self._services,
-            definition,
-            instance,
-            owner=owner,
-            happened=[started],
-            children=self._children,
-        )
-        self._drivers.start(driver)
+        driver = self._drivers.start(definition, instance, owner=owner, happened=[started])
         if (is_own_id and not until_saved) or await self._saved(driver):
             return Begun(is_new=True, driver=driver)
         return Begun(is_new=False)

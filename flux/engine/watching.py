@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 from flux.engine import waiting
 from flux.engine.context import WorkflowContext
@@ -12,18 +12,26 @@ from flux.engine.services import Services
 from flux.state.status import Direction
 
 
+class Replaces(Protocol):
+    """Who puts another driver in the place of one that is stuck."""
+
+    def replace(self, watcher: "Watcher") -> None:
+        """A handler that this one watches was cancelled and has not ended in its grace."""
+        ...
+
+
 class Watcher:
     """Watches over one driver. It reads the inbox only to look; the driver takes from it."""
 
-    def __init__(self, services: Services, journal: Journal) -> None:
+    def __init__(self, services: Services, journal: Journal, keeper: Replaces) -> None:
         self.is_late = False
         """Whether the deadline has passed, whatever a clock that is set back says since."""
-        self.on_stuck: Callable[[str], None] | None = None
-        """Called, with the id of the instance, when a cancelled handler outlasts its grace."""
         self.running: dict[WorkflowContext, None] = {}
         """The contexts of the handlers that run."""
         self._services = services
+        self._keeper = keeper
         self._journal = journal
+        self.instance = journal.instance
         self._unheard = False
         self._listening = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -36,7 +44,7 @@ class Watcher:
 
     def start(self) -> None:
         """Watch for the deadline, if there is one."""
-        instance = self._journal.instance
+        instance = self.instance
         if instance.deadline is not None and instance.head.direction is Direction.FORWARD:
             self._spawn(self._watch_deadline())
 
@@ -74,20 +82,20 @@ class Watcher:
                 if await self._cancel_is_asked():
                     await self._stop(*self.running)
         except Exception:
-            id = self._journal.instance.id
+            id = self.instance.id
             self._services.logger.exception("inbox.unreadable", extra={"instance": id})
         finally:
             self._listening = False
 
     async def _cancel_is_asked(self) -> bool:
-        instance = self._journal.instance
+        instance = self.instance
         if waiting.cancel_asked_for(instance) is not None:
             return True
         signals = await self._services.storage.signals(instance.id, after=instance.seen)
         return any(s.signal.name == waiting.CANCEL and s.consumed_by is None for s in signals)
 
     async def _watch_deadline(self) -> None:
-        instance = self._journal.instance
+        instance = self.instance
         while (left := self._seconds_left()) > 0:
             await self._services.clock.sleep(left)
         self.is_late = True
@@ -96,7 +104,7 @@ class Watcher:
             await self._stop(*self.running)
 
     def _seconds_left(self) -> float:
-        deadline = self._journal.instance.deadline
+        deadline = self.instance.deadline
         assert deadline is not None
         return (deadline - self._services.clock.now()).total_seconds()
 
@@ -107,8 +115,8 @@ class Watcher:
         if not any(ctx in self.running for ctx in meant):
             return
         await asyncio.sleep(self._services.config.grace)
-        if self.on_stuck is not None and any(ctx in self.running for ctx in meant):
-            self.on_stuck(self._journal.instance.id)
+        if any(ctx in self.running for ctx in meant):
+            self._keeper.replace(self)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
