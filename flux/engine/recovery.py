@@ -155,7 +155,9 @@ class Finder:
 
     def look(self, within: float = 0.0) -> None:
         """Look again in so many seconds, if that is sooner than planned."""
-        moment = self._services.clock.monotonic() + within
+        self._look_at(self._services.clock.monotonic() + within)
+
+    def _look_at(self, moment: float) -> None:
         if moment <= self._looks_at:
             self._looks_at = moment
             self._sooner.set()
@@ -169,7 +171,8 @@ class Finder:
                 await self._wait_for_room(self._services.config.poll)
                 continue
             # What becomes due while the storage is asked is looked for once more.
-            self._plan(self._services.config.poll)
+            asked_at = self._services.clock.monotonic()
+            self._looks_at = asked_at + self._services.config.poll
             try:
                 # Asked first: what becomes due between the two questions is seen by one of them.
                 due_in = await self._next_due()
@@ -179,7 +182,7 @@ class Finder:
                 claimed, due_in = 0, None
             if claimed < free:
                 if due_in is not None:
-                    self.look(due_in)
+                    self._look_at(asked_at + due_in)
                 await self._rest()
 
     def _tell_that_it_is_full(self) -> None:
@@ -188,9 +191,6 @@ class Finder:
             self._may_tell_at = now + 60.0
             driven = self._services.config.max_instances
             self._services.logger.warning("engine.full", extra={"instances": driven})
-
-    def _plan(self, seconds: float) -> None:
-        self._looks_at = self._services.clock.monotonic() + seconds
 
     async def _rest(self) -> None:
         while not self._services.stopping.is_set():
