@@ -36,7 +36,7 @@ def test_killed_at_random_moments(stage: Stage) -> None:
 def test_peer_finishes_the_work(stage: Stage) -> None:
     """Of two processes on one file one is killed: the other finds its instances and ends them."""
     peer = stage.start("order", "watch")
-    child = stage.start("order", "start", *IDS)
+    child = stage.start("order", "start", *IDS, hold="before ship")  # so that it ends none itself
     stage.wait_until(lambda: len(stage.effects("did")) > 40)
     child.kill()
     stage.wait_until(lambda: all_ended(stage))
