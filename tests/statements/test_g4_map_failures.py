@@ -842,10 +842,11 @@ async def test_g4_retry_step_of_an_item_that_was_let_pass(engine: FluxEngine) ->
 async def test_g4_a_step_beside_a_failed_map_is_retried(engine: FluxEngine, status: str) -> None:
     """It runs, though a map before it in the order stays failed, which had, or was about to."""
     weighed = list[int]()
+    seen_as = (status, "failed")  # it may have gone on before somebody looks
 
     async def weigh(ctx: WorkflowContext) -> None:
         weighed.append(ctx.attempt)
-        while weighed == [1] and statuses(await engine.get("o"))["pack"] != status:  # noqa: ASYNC110 - seen by looking
+        while weighed == [1] and statuses(await engine.get("o"))["pack"] not in seen_as:  # noqa: ASYNC110 - seen by looking
             await asyncio.sleep(0)
         if ctx.attempt == 1:
             raise RuntimeError("no scales")
