@@ -12,7 +12,7 @@ from flux.definition.step import StepDefinition, step_of
 from flux.engine import caching, outcome, plan
 from flux.engine.attempt import Attempted, NotBegunError, goes_through
 from flux.engine.children import Children
-from flux.engine.context import CompensationContext, WorkflowContext
+from flux.engine.context import Around, CompensationContext, WorkflowContext
 from flux.engine.items import ItemList
 from flux.engine.merging import data_before
 from flux.engine.outcome import Answer, NotDone
@@ -59,6 +59,7 @@ class Calls:
         self._plan = decided
         self._sees_all = decided.definition.is_sequence
         self._instance = instance
+        self._around = Around(decided.definition, instance, services.clock, services.shared)
         self._running = watcher.running
         self._may_begin = may_begin
         self._tell = tell
@@ -160,17 +161,9 @@ class Calls:
         if data is None:
             data = instance.data if self._sees_all else self._data_before(step)
         generation = execution.generation if execution else instance.generation(step.name)
-        return WorkflowContext(
-            self._plan.definition,
-            instance,
-            clock=self._services.clock,
-            shared=self._services.shared,
-            step=step.name,
-            attempt=attempt or outcome.next_attempt(execution),
-            generation=generation,
-            data=data,
-            items=None if step.kind != "item" else self._items(step),
-        )
+        number = attempt or outcome.next_attempt(execution)
+        items = None if step.kind != "item" else self._items(step)
+        return WorkflowContext(self._around, step.name, number, generation, data, items)
 
     def _data_before(self, step: StepDefinition) -> dict[str, orjson.Fragment]:
         if step.kind != "item":
@@ -183,15 +176,8 @@ class Calls:
         return self._data_of_map[name]
 
     def _undo_context(self, step: StepDefinition, execution: Execution) -> WorkflowContext:
-        return CompensationContext(
-            self._plan.definition,
-            self._instance,
-            execution,
-            clock=self._services.clock,
-            shared=self._services.shared,
-            attempt=outcome.next_compensation(execution),
-            items=self._items_then(execution),
-        )
+        attempt = outcome.next_compensation(execution)
+        return CompensationContext(self._around, execution, attempt, self._items_then(execution))
 
     def _items(self, step: StepDefinition) -> ItemList | None:
         if step.kind != "item":

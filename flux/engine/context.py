@@ -15,10 +15,21 @@ from flux.engine.items import ItemList
 from flux.engine.shared import SharedStorage
 from flux.errors import StepNotCompletedError, StoredError
 from flux.events import DataChanges
+from flux.frozen import unguarded
 from flux.state.execution import Execution, compensation_key, idempotency_key
 from flux.state.instance import Instance
 from flux.state.status import Outcome, StepStatus, WorkflowStatus
 from flux.state.workflow_state import StepExecution, history
+
+
+@unguarded
+class Around:
+    """What the contexts of one instance have in common."""
+
+    definition: WorkflowDefinition
+    instance: Instance
+    clock: Clock
+    shared: SharedStorage
 
 
 class WorkflowContext:
@@ -30,26 +41,21 @@ class WorkflowContext:
 
     def __init__(
         self,
-        definition: WorkflowDefinition,
-        instance: Instance,
-        *,
-        clock: Clock,
-        shared: SharedStorage,
+        around: Around,
         step: str,
         attempt: int,
         generation: int,
         data: Mapping[str, orjson.Fragment],
         items: ItemList | None = None,
     ) -> None:
+        # Its parameters are not told by keyword: this is on the way of every step.
         self.step = step
         """The name of the step."""
         self.attempt = attempt
         """The number of the attempt, from 1; interrupted ones count."""
         self._generation = generation
-        self._definition = definition
-        self._instance = instance
-        self._clock = clock
-        self._shared = shared
+        self._around = around
+        self._instance = around.instance
         self._base = data
         self._items = items
         self._cancelled = False
@@ -88,14 +94,15 @@ class WorkflowContext:
         """The input; a copy, changes to it are not kept."""
         if self._input is _UNREAD:
             plain = orjson.loads(self._instance.origin.input)
-            self._input = self._definition.typed_input(plain)
+            self._input = self._around.definition.typed_input(plain)
         return self._input
 
     @property
     def data(self) -> Any:
         """The data, to be read and changed."""
         if self._data is _UNREAD:
-            self._data = self._read_data()
+            is_typed = self._around.definition.data_type is not None
+            self._data = self._typed_data() if is_typed else LazyData(self._base)
         return self._data
 
     @data.setter
@@ -109,7 +116,7 @@ class WorkflowContext:
         An async handler awaits them (`SharedStorage`); in a plain one, which runs in a thread, they
         wait by themselves (`BlockingSharedStorage`).
         """
-        return self._shared.here()
+        return self._around.shared.here()
 
     @property
     def history(self) -> tuple[StepExecution, ...]:
@@ -124,7 +131,7 @@ class WorkflowContext:
         `UnknownStepError` for a name that the workflow lacks, `StepNotCompletedError` for a step
         without a result.
         """
-        definition = self._definition.step(step)
+        definition = self._around.definition.step(step)
         execution = self._execution(step)
         if execution is None or execution.handled_by is None or execution.output is not None:
             return _output(step, execution)
@@ -138,7 +145,7 @@ class WorkflowContext:
         """Why this step runs, if it runs because another failed: the error of the last of those."""
         rescued = (
             self._instance.current[name]
-            for name in self._definition.rescued.get(step_of(self.step), ())
+            for name in self._around.definition.rescued.get(step_of(self.step), ())
             if name in self._instance.current
         )
         handled = [e for e in rescued if e.handled_by == step_of(self.step)]
@@ -172,7 +179,7 @@ class WorkflowContext:
 
     def now(self) -> datetime:
         """The time by the engine's clock, aware, in UTC."""
-        return self._clock.now()
+        return self._around.clock.now()
 
     def cancelled(self) -> bool:
         """Whether the handler is told to end: its result will be dropped."""
@@ -201,45 +208,26 @@ class WorkflowContext:
             return NO_CHANGES
         if isinstance(self._data, LazyData):
             return self._data.changes()
-        plain = self._definition.plain_data(self._data)
+        plain = self._around.definition.plain_data(self._data)
         texts = {key: text_of(key, value) for key, value in plain.items()}
         gone = (key for key in self._base if key not in texts)
         return DataChanges(set=changed(self._base, texts), deleted=tuple(gone))
 
+    def _typed_data(self) -> Any:
+        return self._around.definition.typed_data(orjson.loads(orjson.dumps(self._base)))
+
     def _execution(self, step: str) -> Execution | None:
         return self._instance.current.get(step)
-
-    def _read_data(self) -> Any:
-        if self._definition.data_type is None:
-            return LazyData(self._base)
-        return self._definition.typed_data(orjson.loads(orjson.dumps(self._base)))
 
 
 class CompensationContext(WorkflowContext):
     """What a compensator sees: the same, and what it is to undo."""
 
     def __init__(
-        self,
-        definition: WorkflowDefinition,
-        instance: Instance,
-        execution: Execution,
-        *,
-        clock: Clock,
-        shared: SharedStorage,
-        attempt: int,
-        items: ItemList | None = None,
+        self, around: Around, execution: Execution, attempt: int, items: ItemList | None = None
     ) -> None:
-        super().__init__(
-            definition,
-            instance,
-            clock=clock,
-            shared=shared,
-            step=execution.step,
-            attempt=attempt,
-            generation=execution.generation,
-            data=instance.data,
-            items=items,
-        )
+        data = around.instance.data
+        super().__init__(around, execution.step, attempt, execution.generation, data, items)
         self._undone = execution
 
     @property

@@ -21,6 +21,8 @@ class LazyData(dict[str, Any]):
     its JSON text, so that `orjson.dumps(ctx.data)` is right as well.
     """
 
+    __slots__ = ("_before", "_touched")
+
     def __init__(self, fragments: Mapping[str, orjson.Fragment]) -> None:
         super().__init__(fragments)
         self._before = fragments
@@ -38,7 +40,8 @@ class LazyData(dict[str, Any]):
                 gone += [key] if key in before else []
                 continue
             text = text_of(key, _get(self, key))
-            if _differs(before.get(key), text):
+            known = before.get(key)
+            if known is None or orjson.dumps(known) != text:
                 texts[key] = text
         return DataChanges(texts, tuple(gone))
 

@@ -56,8 +56,8 @@ class Journal:
         self.intent: tuple[str, ...] = ()
         self.unread = False
         """Whether there are signals in the inbox that were not read."""
-        self.hinted = False
-        """Whether there may be some: a reason to look, no more."""
+        self.is_stale = False
+        """Whether there may be some, so that the inbox is read before anything else is done."""
         self._services = services
         self._monotonic = services.clock.monotonic
         self._owner = owner
@@ -92,20 +92,15 @@ class Journal:
         if self._facts is not None:
             self._untold.pop()
 
-    @property
-    def is_stale(self) -> bool:
-        """Whether the inbox is to be read before anything else is done."""
-        return self.unread or self.hinted
-
     async def read_inbox(self) -> None:
         """Read the signals that have come since the inbox was last read."""
-        self.unread = self.hinted = False
+        self.unread = self.is_stale = False
         try:
             signals = await self._patiently(
                 lambda: self._services.storage.signals(self.instance.id, after=self.instance.seen)
             )
         except BaseException:
-            self.unread = True
+            self.unread = self.is_stale = True
             raise
         if signals:
             self.instance.receive(received(signals), signals[-1].number)
@@ -128,7 +123,7 @@ class Journal:
             except (*PASSING, UnseenSignalsError) as error:
                 last = await self._saved_after(error, checkpoint)
             if last > self.instance.seen:
-                self.unread = True
+                self.unread = self.is_stale = True
         elif not await self._create(terms, entries):
             return False
         self._revision += 1
@@ -152,7 +147,7 @@ class Journal:
     def is_clear(self) -> bool:
         """Whether there is nothing to read, and the instance is ours without asking."""
         held = self._held
-        if self.unread or self.hinted or held is None:
+        if self.is_stale or held is None:
             return False
         return self._monotonic() < held.sure_until
 
@@ -200,7 +195,7 @@ class Journal:
                 lambda: storage.save(checkpoint), instance=checkpoint.id, failed=error
             )
         except UnseenSignalsError:
-            self.unread = True
+            self.unread = self.is_stale = True
             if self._held is not None:
                 self._services.leases.keep(self._held)
             raise

@@ -75,8 +75,9 @@ class Lookout:
 
     def is_clear(self, action: plan.Action) -> bool:
         """Whether the action may begin at this very moment; if not, `is_called_off` finds out."""
+        first = action.execution is None if type(action) is plan.Run else _undoes_first(action)
         return (
-            _is_first(action)
+            first
             and not self._instance.inbox
             and not self._has_deadline
             and self._journal.is_clear
@@ -119,8 +120,6 @@ class Lookout:
         )
 
 
-def _is_first(action: plan.Action) -> bool:
-    """Whether it begins a first attempt, before which there is no pause."""
-    if type(action) is plan.Run:
-        return action.execution is None
+def _undoes_first(action: plan.Action) -> bool:
+    """Whether it begins the first attempt to undo a step, before which there is no pause."""
     return type(action) is plan.Undo and action.execution.compensation is None

@@ -61,7 +61,7 @@ class Watcher:
 
     def tell(self, *, is_sure: bool) -> None:
         """There is a signal in the inbox that came to an instance at rest; or there may be one."""
-        self._journal.hinted = True
+        self._journal.is_stale = True
         self._journal.unread |= is_sure
         self.told.set()
         if not self.running:

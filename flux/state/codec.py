@@ -168,7 +168,7 @@ def encode_execution(execution: Execution) -> bytes:
     if execution.output is not None:
         document["output"] = orjson.Fragment(execution.output)
     if execution.changes is not None:
-        document |= _changes_document(execution.changes)
+        _add_changes(document, execution.changes)
     if execution.outcome is not None:
         document["outcome"] = execution.outcome._value_
     if execution.finished is not None:
@@ -324,7 +324,7 @@ def _compensation_document(compensation: Compensation) -> Document:
         "run": compensation.run,
     }
     if compensation.changes is not None:
-        document |= _changes_document(compensation.changes)
+        _add_changes(document, compensation.changes)
     if compensation.error is not None:
         document["error"] = _error_document(compensation.error)
     return {name: value for name, value in document.items() if value is not None}
@@ -371,8 +371,7 @@ def _stored_error(document: Document) -> StoredError:
     )
 
 
-def _changes_document(changes: DataChanges) -> Document:
-    document: Document = {}
+def _add_changes(document: Document, changes: DataChanges) -> Document:
     if changes.set or not changes.deleted:
         document["set"] = _fragments(changes.set)
     if changes.deleted:
@@ -389,7 +388,11 @@ def _changes(document: Document) -> DataChanges | None:
 
 
 def _fragments(texts: Mapping[str, bytes]) -> dict[str, orjson.Fragment]:
-    return {key: orjson.Fragment(text) for key, text in texts.items()}
+    # A loop: a comprehension is one more call, up to Python 3.11.
+    fragments = {}
+    for key, text in texts.items():
+        fragments[key] = orjson.Fragment(text)
+    return fragments
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, bytes]:
@@ -404,6 +407,6 @@ _DOCUMENTS: Mapping[str, Callable[[Any], Any]] = {
     "waiting": _waiting_document,
     "error": _error_document,
     "items": orjson.Fragment,
-    "merged": _changes_document,
+    "merged": lambda merged: _add_changes({}, merged),
 }
 """How what is seldom is written, where it is not written as it is."""

@@ -40,11 +40,11 @@ def moved(status: WorkflowStatus) -> Callable[[Instance, Event], Change]:
             _after(
                 head,
                 event.at,
-                status=move(head.status, status),
-                ticks=head.ticks,
-                recoveries=head.recoveries,
-                ended_at=event.at if status.is_ended else head.ended_at if undone else None,
-                begun=head.begun,
+                move(head.status, status),
+                head.ticks,
+                head.recoveries,
+                event.at if status.is_ended else head.ended_at if undone else None,
+                head.begun,
             )
         )
 
@@ -57,18 +57,17 @@ def ticked(instance: Instance, event: Event, recoveries: int = 0) -> Head:
     return _after(
         head,
         event.at,
-        status=head.status,
-        ticks=head.ticks + 1,
-        recoveries=recoveries,
-        ended_at=head.ended_at,
-        begun=head.begun and _without(head.begun, event),
+        head.status,
+        head.ticks + 1,
+        recoveries,
+        head.ended_at,
+        head.begun and _without(head.begun, event),
     )
 
 
 def _after(
     head: Head,
     at: datetime,
-    *,
     status: WorkflowStatus,
     ticks: int,
     recoveries: int,
@@ -77,7 +76,7 @@ def _after(
 ) -> Head:
     """The head after an event that changes no more than this."""
     # Constructed, not evolved, and in the order of the fields: this is on the way of every step,
-    # and names cost as much as the rest.
+    # and names cost as much as the rest, here and where this is called.
     return Head(
         status,
         head.direction,
