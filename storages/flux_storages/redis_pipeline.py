@@ -10,6 +10,9 @@ from attrs import define
 from flux_storages.redis_lua import Script
 from flux_storages.redis_replies import GarbledReplyError, RefusalError, Replies
 
+PIECE = 16
+"""So many calls make it worth while to send them at once: with 64 callers half as much again."""
+
 Dial = Callable[[asyncio.Protocol], Awaitable[asyncio.WriteTransport]]
 """Connects, and lets the protocol hear what comes."""
 
@@ -28,7 +31,8 @@ class Pipeline:
 
     What is asked for in one turn of the event loop is sent in one piece at its end; what is asked
     for while answers are on their way is sent in one piece when they are there. So one caller waits
-    for nobody, and the more there are, the more of them share a system call on each side.
+    for nobody, and the more there are, the more of them share a system call on each side. `PIECE`
+    of them are sent at once, whatever is on its way: the server works while the next are asked for.
     """
 
     def __init__(
@@ -48,7 +52,10 @@ class Pipeline:
         """The answer to come; a call under way happens, even for a cancelled caller."""
         call = _Call(packed, script, self._loop.create_future())
         self._waiting.append(call)
-        self.send_soon()
+        if len(self._waiting) < PIECE:
+            self.send_soon()
+        else:
+            self._send()
         return call.outcome
 
     def ask_again(self, call: _Call) -> None:
@@ -79,7 +86,7 @@ class Pipeline:
 
     def _send(self) -> None:
         self._sends_soon = False
-        if self._is_busy:
+        if self._dialling is not None or (self._is_busy and len(self._waiting) < PIECE):
             return
         # Whoever was cancelled before the call was sent is not served.
         calls = [call for call in self._waiting if not call.outcome.done()]
@@ -95,7 +102,7 @@ class Pipeline:
 
     @property
     def _is_busy(self) -> bool:
-        return self._dialling is not None or (self._wire is not None and self._wire.is_busy)
+        return self._wire is not None and self._wire.is_busy
 
     async def _connect(self) -> "_Wire":
         wire = _Wire(self, self._timeout)

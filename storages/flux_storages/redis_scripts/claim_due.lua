@@ -7,7 +7,7 @@ local names = which == 'all' and redis.call('SMEMBERS', tag .. ':workflows') or 
 
 local found = {}
 for _, workflow in ipairs(names) do
-    local due = first_due(workflow, '-inf', text(moment), limit)
+    local due = first_due(workflow, '-inf', moment, limit)
     for i = 1, #due, 2 do
         table.insert(found, {id = due[i], since = due[i + 1], workflow = workflow})
     end

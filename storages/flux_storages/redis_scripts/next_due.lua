@@ -9,7 +9,7 @@ local names = ARGV[2] == 'all' and redis.call('SMEMBERS', tag .. ':workflows') o
 local first
 for _, workflow in ipairs(names) do
     -- Among what seems to be due there may be what is leased for longer.
-    local due = first_due(workflow, '-inf', text(moment), looks)
+    local due = first_due(workflow, '-inf', moment, looks)
     if #due == 2 * looks then
         return 1
     end

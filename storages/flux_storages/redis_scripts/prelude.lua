@@ -22,9 +22,10 @@ local function later(moment, micros)
     return micros ~= '' and moment + tonumber(micros) or nil
 end
 
--- Lua itself would write large numbers with an exponent.
+-- Joined to a text, Lua itself writes large numbers with an exponent; in a call to the server they
+-- stand in full, and there this only costs time.
 local function text(moment)
-    return moment and string.format('%.0f', moment) or ''
+    return string.format('%.0f', moment)
 end
 
 local function optional(argument)
@@ -91,7 +92,7 @@ end
 
 local function schedule(workflow, id, due_at)
     if due_at then
-        redis.call('ZADD', due_of(workflow), text(due_at), id)
+        redis.call('ZADD', due_of(workflow), due_at, id)
     else
         redis.call('ZREM', due_of(workflow), id)
     end
@@ -131,7 +132,7 @@ end
 -- Make `owner` the holder of an instance; its new head.
 local function give(id, workflow, owner, lease_until)
     local head = head_of(id)
-    redis.call('HSET', head, 'owner', owner, 'lease_until', text(lease_until))
+    redis.call('HSET', head, 'owner', owner, 'lease_until', lease_until)
     redis.call('HINCRBY', head, 'revision', 1)
     schedule(workflow, id, lease_until)
     return redis.call('HGETALL', head)

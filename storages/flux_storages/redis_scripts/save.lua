@@ -9,15 +9,13 @@ local entries = tonumber(ARGV[13])
 local head = head_of(id)
 
 local known = redis.call(
-    'HMGET', head, 'owner', 'revision', 'last_signal', 'workflow', 'status', 'created_at',
-    'ended_at', 'unique_key', 'lease_until'
+    'HMGET', head, 'owner', 'revision', 'last_signal', 'status', 'ended_at', 'lease_until'
 )
 if known[1] ~= owner then
     return {'stale'}
 end
 local revision, last_signal = tonumber(known[2]), tonumber(known[3])
-local workflow, status_before, created_at, ended_before, unique_key = unpack(known, 4, 8)
-local lease_before = tonumber(known[9])
+local status_before, ended_before, lease_before = known[4], known[5], tonumber(known[6])
 expected = tonumber(expected)
 if revision ~= expected then
     return revision == expected + 1 and last_signal or {'stale'}
@@ -25,20 +23,30 @@ end
 if ended_at ~= '' and last_signal > seen then
     return {'unseen', last_signal}
 end
-local holder = unique_key and redis.call('HGET', tag .. ':keys', unique_key)
-if holder and holder ~= id and ended_at == '' then
-    return {'taken', unique_key, holder}
-end
 
 local moment = now()
 local lease_until, wake_at = later(moment, lease), later(moment, wake)
 if not lease_until and last_signal > seen then
     wake_at = woken(moment, wake_at)
 end
+-- Most saves move nothing but the end of the lease, which the agenda need not know.
+local moves = status ~= status_before or ended_at ~= ended_before
+local waits_elsewhere = not (lease_until and lease_before and lease_before <= lease_until)
+local workflow, created_at, unique_key, holder
+if moves or waits_elsewhere then
+    workflow, created_at, unique_key = unpack(
+        redis.call('HMGET', head, 'workflow', 'created_at', 'unique_key')
+    )
+    holder = unique_key and redis.call('HGET', tag .. ':keys', unique_key)
+end
+if holder and holder ~= id and ended_at == '' then
+    return {'taken', unique_key, holder}
+end
+
 redis.call(
-    'HSET', head, 'revision', text(revision + 1), 'status', status, 'updated_at', updated_at,
+    'HSET', head, 'revision', revision + 1, 'status', status, 'updated_at', updated_at,
     'ended_at', ended_at, 'intent', intent, 'payload', payload,
-    'lease_until', text(lease_until), 'wake_at', text(wake_at)
+    'lease_until', lease_until or '', 'wake_at', wake_at or ''
 )
 for i = 14, 13 + 2 * entries, 2 do
     redis.call('HSET', history_of(id), ARGV[i], ARGV[i + 1])
@@ -61,7 +69,7 @@ if ended_at ~= ended_before then
         redis.call('HDEL', tag .. ':keys', unique_key)
     end
 end
-if not (lease_until and lease_before and lease_before <= lease_until) then
+if waits_elsewhere then
     schedule(workflow, id, lease_until or wake_at)
 end
 if not lease_until then
