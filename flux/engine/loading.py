@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -147,5 +148,5 @@ def result_of(
         status=head.status,
         error=head.error,
         duration=(head.updated_at - instance.origin.created_at).total_seconds(),
-        view=lambda: shown(definition, instance, intent),
+        view=partial(shown, definition, instance, intent),
     )

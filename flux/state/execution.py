@@ -22,7 +22,7 @@ class Attempt:
     error: StoredError
 
 
-@frozen(kw_only=True)
+@unguarded(kw_only=True)
 class Compensation:
     """What happened to the undoing of one step; `finished` and `run` place its data changes."""
 

@@ -14,6 +14,8 @@ from flux.state.status import (
     WorkflowStatus,
 )
 
+_UNTRIED = Compensation(status=CompensationStatus.RUNNING)
+
 
 def compensated(instance: Instance, event: events.StepCompensated) -> Change:
     head = ticked(instance, event)
@@ -79,7 +81,7 @@ def _compensation(
     error: StoredError | None = None,
     **placed: Any,
 ) -> Compensation:
-    known = execution.compensation or Compensation(status=CompensationStatus.RUNNING)
+    known = execution.compensation or _UNTRIED
     return Compensation(
         status=status,
         attempts=event.attempt,
