@@ -22,7 +22,7 @@ from flux.engine.lease import HeldLease
 from flux.engine.limiting import Turns, Waits
 from flux.engine.lookout import Lookout, StoppedError
 from flux.engine.services import Services
-from flux.engine.watching import Replaces, Watcher
+from flux.engine.watching import Watcher
 from flux.errors import (
     CorrelationTakenError,
     EngineClosedError,
@@ -50,8 +50,12 @@ def driven_here() -> str | None:
     return _driven.get()
 
 
-class Keeper(Replaces, Protocol):
+class Keeper(Protocol):
     """Who keeps the drivers of an engine at work."""
+
+    def replace(self, watcher: Watcher) -> None:
+        """A handler that this one watches was cancelled and has not ended in its grace."""
+        ...
 
     def call(self, id: str) -> None:
         """An instance that waits for its turn was told to look whether it has come."""
@@ -115,7 +119,7 @@ class Driver:
             held=held,
         )
         self._keeper = keeper
-        self.watcher = Watcher(services, self._journal, keeper)
+        self.watcher = Watcher(services, self._journal, keeper.replace)
         self._lookout = Lookout(services, self._journal, self.watcher)
         self._calls = Calls(
             services,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 from flux.engine import waiting
 from flux.engine.context import WorkflowContext
@@ -12,24 +12,21 @@ from flux.engine.services import Services
 from flux.state.status import Direction
 
 
-class Replaces(Protocol):
-    """Who puts another driver in the place of one that is stuck."""
-
-    def replace(self, watcher: "Watcher") -> None:
-        """A handler that this one watches was cancelled and has not ended in its grace."""
-        ...
-
-
 class Watcher:
-    """Watches over one driver. It reads the inbox only to look; the driver takes from it."""
+    """Watches over one driver. It reads the inbox only to look; the driver takes from it.
 
-    def __init__(self, services: Services, journal: Journal, keeper: Replaces) -> None:
+    `on_stuck` is called when a handler that was cancelled has not ended in its grace.
+    """
+
+    def __init__(
+        self, services: Services, journal: Journal, on_stuck: "Callable[[Watcher], None]"
+    ) -> None:
         self.is_late = False
         """Whether the deadline has passed, whatever a clock that is set back says since."""
         self.running: dict[WorkflowContext, None] = {}
         """The contexts of the handlers that run."""
         self._services = services
-        self._keeper = keeper
+        self._on_stuck = on_stuck
         self._journal = journal
         self.instance = journal.instance
         self._unheard = False
@@ -116,7 +113,7 @@ class Watcher:
             return
         await asyncio.sleep(self._services.config.grace)
         if any(ctx in self.running for ctx in meant):
-            self._keeper.replace(self)
+            self._on_stuck(self)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -11,7 +11,7 @@ from attrs import asdict, fields
 
 from flux.errors import StateFormatError, StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
-from flux.state.execution import UNTRIED, Attempt, Compensation, Execution, Tries
+from flux.state.execution import Attempt, Compensation, Execution, Tries, untried
 from flux.state.instance import Head, Origin, Parent, Turn
 from flux.state.status import (
     Cancelling,
@@ -177,7 +177,7 @@ def encode_execution(execution: Execution) -> bytes:
         document["folded"] = execution.folded
     if execution.compensation is not None:
         document["compensation"] = _compensation_document(execution.compensation)
-    if execution.tries is not UNTRIED:
+    if execution.tries is not untried():
         document |= _tries_document(execution.tries)
     if (seldom := _seldom(execution)) != _usual():
         document |= _differing(seldom)

@@ -1,6 +1,9 @@
 """What happened to one step of one instance, as it is kept."""
 
 from datetime import datetime
+from functools import cache
+
+from attrs import Factory
 
 from flux.errors import StoredError
 from flux.events import AttemptEnd, DataChanges, Waiting
@@ -69,7 +72,10 @@ class Tries:
         return evolve(self, retry_at=None, verifying=False)
 
 
-UNTRIED = Tries()
+@cache
+def untried() -> Tries:
+    """Those of a step all of whose attempts had a result."""
+    return Tries()
 
 
 @unguarded
@@ -112,7 +118,7 @@ class Execution:
     cached: bool = False
     replaced: bool = False
     asked: bool = False
-    tries: Tries = UNTRIED
+    tries: Tries = Factory(untried)
     waiting: Waiting | None = None
     suspended_at: datetime | None = None
     error: StoredError | None = None

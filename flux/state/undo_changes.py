@@ -1,5 +1,6 @@
 """What events make of steps on the way back. Pure."""
 
+from functools import cache
 from typing import Any
 
 from flux import events
@@ -13,8 +14,6 @@ from flux.state.status import (
     CompensationStatus,
     WorkflowStatus,
 )
-
-_UNTRIED = Compensation(status=CompensationStatus.RUNNING)
 
 
 def compensated(instance: Instance, event: events.StepCompensated) -> Change:
@@ -72,6 +71,11 @@ def compensation_skipped(instance: Instance, event: events.CompensationSkipped) 
     return Change(head, (evolve(execution, compensation=skipped),))
 
 
+@cache
+def _untried() -> Compensation:
+    return Compensation(status=CompensationStatus.RUNNING)
+
+
 def _compensation(
     execution: Execution,
     event: events.StepCompensated | events.CompensationAttemptFailed | events.CompensationFailed,
@@ -81,7 +85,7 @@ def _compensation(
     error: StoredError | None = None,
     **placed: Any,
 ) -> Compensation:
-    known = execution.compensation or _UNTRIED
+    known = execution.compensation or _untried()
     return Compensation(
         status=status,
         attempts=event.attempt,
