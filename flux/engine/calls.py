@@ -134,7 +134,6 @@ class Calls:
                 step,
                 execution,
                 attempted,
-                attempt=called.ctx.attempt,
                 policy=step.retries or self._default_retries,
                 at=at,
                 called_off=called.ctx.was_interrupted,

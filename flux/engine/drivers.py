@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 
 from attrs import Factory, define
 
@@ -58,6 +60,7 @@ class Drivers:
         self._drivers: dict[str, Driver] = {}
         self._tasks: dict[Driver, asyncio.Task[None]] = {}
         self._claims: set[asyncio.Task[Claim]] = set()
+        self._context = copy_context()
         self._changed: asyncio.Event | None = None
         """Set when the next driver ends; made for those who wait for that."""
         self._watched: dict[str, Watch] = {}
@@ -107,7 +110,10 @@ class Drivers:
         self._told_unfit.discard(id)
         self._drivers[id] = driver
         self.tell(id)
-        self._tasks[driver] = asyncio.create_task(driver.drive(), name=f"flux {id}")
+        task = asyncio.create_task(driver.drive(), name=f"flux {id}")
+        if not driver.has_ended:  # as it may have where tasks are eager
+            self._tasks[driver] = task
+        task.add_done_callback(partial(self._cleared, driver), context=self._context)
         return driver
 
     async def take_over(self, id: str, happened: Happened, *, back: bool = False) -> Claim:
@@ -268,8 +274,6 @@ class Drivers:
     def _cancel(self, driver: Driver) -> None:
         driver.is_cancelled = True
         self._tasks[driver].cancel()
-        if not driver.has_begun:  # and never does
-            self.ended(driver)
 
     async def _drive_due(self, record: Record, held: HeldLease) -> None:
         try:
@@ -434,11 +438,18 @@ class Drivers:
         self._leave(driver)
         if driver.due_in is not None:
             self.on_rest(driver.due_in)
-        del self._tasks[driver]
+        self._tasks.pop(driver, None)
         driver.first_save.cancel()
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+
+    def _cleared(self, driver: Driver, task: asyncio.Task[None]) -> None:
+        if not driver.has_begun:  # it was cancelled before its first turn, and so could not tell
+            driver.drop_lease()
+            self.ended(driver)
+        if not task.cancelled():
+            task.exception()  # looked at, so that asyncio does not report it
 
     def _leave(self, driver: Driver) -> None:
         """Count the driver no more; its task may go on if a handler ignores its cancellation."""

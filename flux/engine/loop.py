@@ -173,13 +173,11 @@ class Driver:
     async def drive(self) -> None:
         """Go on until the instance rests, is lost, or is given back; raises nothing of its own."""
         self.has_begun = True
-        _driven.set(self.instance.id)
-        self.watcher.start()
-        task = asyncio.current_task()
-        assert task is not None
-        if self._beside is None:
-            self._calls.task = task
         try:
+            _driven.set(self.instance.id)
+            self.watcher.start()
+            if self._beside is None:
+                self._calls.task = asyncio.current_task()
             await self._drive()
         except StoppedError:
             await self._journal.give_back()
@@ -193,10 +191,6 @@ class Driver:
             self._services.logger.exception(
                 "instance.stopped", extra={"instance": self.instance.id}
             )
-        except KeyboardInterrupt:
-            # It ends the program, which its task is not to report once more.
-            task.add_done_callback(asyncio.Task.exception)
-            raise
         finally:
             self.has_ended = True
             self.watcher.close()

@@ -54,15 +54,15 @@ def after_attempt(
     execution: Execution | None,
     attempted: Attempted,
     *,
-    attempt: int,
     policy: Retry,
     at: datetime,
     called_off: bool = False,
 ) -> Event:
-    """What an attempt of the handler, the one of this number, came to.
+    """What an attempt of the handler came to.
 
     `called_off` says that it was cancelled since its instance goes no further.
     """
+    attempt = next_attempt(execution)
     if attempted.waiting is not None:
         return events.StepSuspended(
             at=at,

@@ -86,7 +86,7 @@ class Pipeline:
 
     def _send(self) -> None:
         self._sends_soon = False
-        if self._dialling is not None or (self._is_busy and len(self._waiting) < PIECE):
+        if self._dialling is not None or (self.is_busy and len(self._waiting) < PIECE):
             return
         # Whoever was cancelled before the call was sent is not served.
         calls = [call for call in self._waiting if not call.outcome.done()]
@@ -97,11 +97,12 @@ class Pipeline:
             self._waiting = calls
             self._dialling = self._loop.create_task(self._connect())
             self._dialling.add_done_callback(self._dialled)
-        elif self._quiet is not None and not self._quiet.done():
+        elif self._quiet is not None and not (self.is_busy or self._quiet.done()):
             self._quiet.set_result(None)
 
     @property
-    def _is_busy(self) -> bool:
+    def is_busy(self) -> bool:
+        """Whether answers are still to come."""
         return self._wire is not None and self._wire.is_busy
 
     async def _connect(self) -> "_Wire":

@@ -76,7 +76,9 @@ def errors_in_words(path: str, busy_timeout: float) -> Iterator[None]:
         yield
     except Exception as error:
         told = in_words(error, path, busy_timeout)
-        raise told from told.__cause__
+        if told is error:
+            raise
+        raise told from error
 
 
 def in_words(error: BaseException, path: str, busy_timeout: float) -> BaseException:

@@ -10,6 +10,7 @@ from flux import (
     FluxEngine,
     Retry,
     Workflow,
+    WorkflowContext,
     WorkflowStatus,
     WorkflowStorage,
 )
@@ -47,6 +48,21 @@ async def test_s08_retries_are_extra_attempts(open_engine: OpenEngine, retries: 
     """A step that always fails is attempted once, and `retries` times more."""
     pay = await tried(open_engine, retries, failures=100)
     assert pay.attempts == list(range(1, retries + 2))
+
+
+async def test_s08_the_engine_counts(engine: FluxEngine) -> None:
+    """What a handler does to the number of its attempt, counts for nothing."""
+    called = list[int]()
+
+    async def pay(ctx: WorkflowContext) -> None:
+        called.append(ctx.attempt)
+        ctx.attempt = 0
+        raise ValueError("no money")
+
+    order = Workflow("order").step("pay", pay, retries=Retry(2, initial=0))
+    result = await engine.execute(order)
+    assert called == [1, 2, 3]
+    assert step_of(result.state, "pay").attempt_count == 3
 
 
 async def test_s08_the_last_retry_may_succeed(open_engine: OpenEngine) -> None:

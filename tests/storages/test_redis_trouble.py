@@ -21,6 +21,8 @@ from flux.errors import (
 from flux.storage import Entry, Lease, WorkflowFilter, WorkflowStorage
 from flux.testing import ManualClock
 from flux_storages import RedisStorage
+from flux_storages.redis_lua import Script, command
+from flux_storages.redis_pipeline import PIECE, Pipeline
 from records import checkpoint, opened, record, signal
 from redis_look import looking, until
 from redis_server import ON_DISK, RedisServer, free_port
@@ -43,6 +45,26 @@ def lasting_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A server that a test may kill: it keeps on disk what it has acknowledged."""
     with RedisServer(tmp_path, *ON_DISK) as server:
         yield server
+
+
+async def test_the_end_waits_for_what_is_on_its_way(server: RedisServer) -> None:
+    """Though nobody waits any more for as many calls as are sent at once."""
+    loop = asyncio.get_running_loop()
+
+    async def dial(wire: asyncio.Protocol) -> asyncio.WriteTransport:
+        transport, _ = await loop.create_connection(lambda: wire, "127.0.0.1", server.port)
+        return transport
+
+    pipeline = Pipeline(dial, timeout=30, in_words=lambda error: error)
+    unknown = Script.of(b"return 1")  # the server refuses it, and it is asked for anew
+    left = [pipeline.ask(unknown.call("t", []), unknown) for _ in range(PIECE + 1)]
+    slow = pipeline.ask(command("BLPOP", "nothing", 1))
+    while not pipeline.is_busy:  # noqa: ASYNC110 - seen by looking
+        await asyncio.sleep(0)
+    for call in left:
+        call.cancel()
+    await pipeline.close()
+    assert await slow is None
 
 
 async def open_and_close(url: str, timeout: float = 5) -> None:

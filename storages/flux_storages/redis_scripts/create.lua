@@ -24,7 +24,7 @@ end
 redis.call(
     'HSET', head, 'labels', labels, 'status', status, 'workflow', workflow, 'last_signal', '0',
     'created_at', created_at, 'ended_at', ended_at,
-    'lease_until', lease_until or '', 'wake_at', wake_at or '', unpack(ARGV, 13, 12 + fields)
+    'lease_until', text(lease_until), 'wake_at', text(wake_at), unpack(ARGV, 13, 12 + fields)
 )
 if unique_key and ended_at == '' then
     redis.call('HSET', tag .. ':keys', unique_key, id)

@@ -22,10 +22,10 @@ local function later(moment, micros)
     return micros ~= '' and moment + tonumber(micros) or nil
 end
 
--- Joined to a text, Lua itself writes large numbers with an exponent; in a call to the server they
--- stand in full, and there this only costs time.
+-- Lua itself writes large numbers with an exponent, and so do some servers that are given one (Redis
+-- 7.2.0 to 7.2.4). A score may be written so; what is read back as a whole number may not.
 local function text(moment)
-    return string.format('%.0f', moment)
+    return moment and string.format('%.0f', moment) or ''
 end
 
 local function optional(argument)
@@ -132,7 +132,7 @@ end
 -- Make `owner` the holder of an instance; its new head.
 local function give(id, workflow, owner, lease_until)
     local head = head_of(id)
-    redis.call('HSET', head, 'owner', owner, 'lease_until', lease_until)
+    redis.call('HSET', head, 'owner', owner, 'lease_until', text(lease_until))
     redis.call('HINCRBY', head, 'revision', 1)
     schedule(workflow, id, lease_until)
     return redis.call('HGETALL', head)

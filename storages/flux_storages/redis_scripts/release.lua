@@ -14,7 +14,7 @@ local wake_at = later(moment, wake) or tonumber(known[4])
 if tonumber(known[3]) > tonumber(seen) then
     wake_at = woken(moment, wake_at)
 end
-redis.call('HSET', head, 'lease_until', '', 'wake_at', wake_at or '')
+redis.call('HSET', head, 'lease_until', '', 'wake_at', text(wake_at))
 schedule(known[5], id, wake_at)
 tell(id, wake_at and wake_at <= moment)
 return 1

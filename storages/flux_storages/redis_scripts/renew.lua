@@ -9,7 +9,7 @@ for i = 3, #ARGV, 2 do
         'HMGET', head_of(id), 'owner', 'lease_until', 'last_signal', 'workflow'
     )
     if known[1] == owner and known[2] ~= '' then
-        redis.call('HSET', head_of(id), 'lease_until', lease_until)
+        redis.call('HSET', head_of(id), 'lease_until', text(lease_until))
         schedule(known[4], id, lease_until)
         table.insert(renewed, id)
         table.insert(renewed, tonumber(known[3]))

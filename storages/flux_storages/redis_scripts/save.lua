@@ -44,9 +44,9 @@ if holder and holder ~= id and ended_at == '' then
 end
 
 redis.call(
-    'HSET', head, 'revision', revision + 1, 'status', status, 'updated_at', updated_at,
+    'HSET', head, 'revision', text(revision + 1), 'status', status, 'updated_at', updated_at,
     'ended_at', ended_at, 'intent', intent, 'payload', payload,
-    'lease_until', lease_until or '', 'wake_at', wake_at or ''
+    'lease_until', text(lease_until), 'wake_at', text(wake_at)
 )
 for i = 14, 13 + 2 * entries, 2 do
     redis.call('HSET', history_of(id), ARGV[i], ARGV[i + 1])

@@ -32,7 +32,7 @@ end
 redis.call('HSET', head, 'last_signal', number)
 if lease_until == '' then
     wake_at = woken(now(), tonumber(wake_at))
-    redis.call('HSET', head, 'wake_at', wake_at or '')
+    redis.call('HSET', head, 'wake_at', text(wake_at))
     schedule(workflow, id, wake_at)
 end
 tell(id, lease_until == '')
