@@ -40,8 +40,7 @@ class LazyData(dict[str, Any]):
                 gone += [key] if key in before else []
                 continue
             text = text_of(key, _get(self, key))
-            known = before.get(key)
-            if known is None or orjson.dumps(known) != text:
+            if _differs(before.get(key), text):
                 texts[key] = text
         return DataChanges(texts, tuple(gone))
 

@@ -60,6 +60,7 @@ class Drivers:
         self._drivers: dict[str, Driver] = {}
         self._tasks: dict[Driver, asyncio.Task[None]] = {}
         self._claims: set[asyncio.Task[Claim]] = set()
+        # A callback that brings none gets a copy of its own, which each driver would pay for.
         self._context = copy_context()
         self._changed: asyncio.Event | None = None
         """Set when the next driver ends; made for those who wait for that."""

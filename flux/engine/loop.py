@@ -101,6 +101,7 @@ class Driver:
         self.error: Exception | None = None
         self.first_save: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.has_begun = False
+        """Whether its task has had its first turn."""
         self.left = asyncio.Event()
         """Set when the driver counts no more, although its handler may go on."""
         self._is_new = revision == 0

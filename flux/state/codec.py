@@ -268,6 +268,11 @@ def _waiting(document: Document | None) -> Waiting | None:
     )
 
 
+_TRIES = frozenset(
+    {"verifying", "exhausted", "failures", "verifications", "retry_at", "failed_attempts"}
+)
+
+
 def _tries_document(tries: Tries) -> Document:
     document: Document = {
         "verifying": tries.verifying,
@@ -281,6 +286,8 @@ def _tries_document(tries: Tries) -> Document:
 
 
 def _tries(document: Document) -> Tries:
+    if document.keys().isdisjoint(_TRIES):
+        return untried()
     return Tries(
         failures=document.get("failures", 0),
         ended=tuple(map(_attempt, document.get("failed_attempts", ()))),

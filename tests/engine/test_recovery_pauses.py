@@ -1,13 +1,47 @@
-"""S25: what kills its process again and again is recovered ever later."""
+"""S24, S25: when an engine looks again for what is due, and for what kills its process."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
-from flux import Workflow, WorkflowContext, WorkflowStatus, WorkflowStorage
+from flux import Record, Workflow, WorkflowContext, WorkflowStatus, WorkflowStorage
 from flux.testing import ManualClock
 from opening import OpenEngine
 from sagas import passing, step_of
 from saves import DiedError, Saves
+
+
+class Slow(Saves):
+    """A storage that takes its time, once, to hand out what is due."""
+
+    def __init__(self, storage: WorkflowStorage, clock: ManualClock, seconds: float) -> None:
+        super().__init__(storage)
+        self._clock, self._seconds = clock, seconds
+
+    async def claim_due(
+        self, *, owner: str, lease: float, limit: int, workflows: Sequence[str] | None = None
+    ) -> Sequence[Record]:
+        claimed = await super().claim_due(
+            owner=owner, lease=lease, limit=limit, workflows=workflows
+        )
+        self._clock.advance(self._seconds)
+        self._seconds = 0
+        return claimed
+
+
+async def test_s24_a_slow_answer_makes_no_timer_late(
+    storage: WorkflowStorage, open_engine: OpenEngine
+) -> None:
+    """It is due so long after the question as the storage said, not after its last answer."""
+    clock, nap = ManualClock(), Workflow("nap").sleep("nap", 60)
+    first = await open_engine(clock=clock, lease=3000)
+    await first.execute(nap, id="o")
+    await first.close()
+    second = await open_engine(
+        Slow(storage, clock, 60), workflows=[nap], clock=clock, lease=3000, poll=3000
+    )
+    result = await asyncio.wait_for(second.result("o"), 20)
+    assert result.status is WorkflowStatus.COMPLETED
 
 
 async def test_s25_the_first_recovery_is_at_once_then_it_backs_off(

@@ -47,6 +47,34 @@ def lasting_server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
 
 
+async def test_a_piece_waits_for_no_answer() -> None:
+    """A few calls wait until those before them are answered, sixteen do not."""
+    loop, heard = asyncio.get_running_loop(), bytearray()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while len(heard) <= PIECE:
+            heard.extend(await reader.read(1024))
+        writer.close()
+
+    async def dial(wire: asyncio.Protocol) -> asyncio.WriteTransport:
+        transport, _ = await loop.create_connection(lambda: wire, "127.0.0.1", port)
+        return transport
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as mute:
+        port = mute.sockets[0].getsockname()[1]
+        pipeline = Pipeline(dial, timeout=30, in_words=lambda error: error)
+        calls = [pipeline.ask(b"a")]
+        await until(lambda: heard == b"a")
+        calls += [pipeline.ask(b"b") for _ in range(PIECE - 1)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert heard == b"a"
+        calls.append(pipeline.ask(b"b"))
+        await until(lambda: heard == b"a" + PIECE * b"b")
+        await asyncio.gather(*calls, return_exceptions=True)  # nobody has answered
+        await pipeline.close()
+
+
 async def test_the_end_waits_for_what_is_on_its_way(server: RedisServer) -> None:
     """Though nobody waits any more for as many calls as are sent at once."""
     loop = asyncio.get_running_loop()
